@@ -1,0 +1,34 @@
+"""Yanmo (研墨): grinds raw text into a language model that its owner understands, owns and can run."""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+# name -> module that has it; nothing heavy is imported until a name is asked for.
+_FUNCTIONS = {
+    "load": "yanmo.engine",
+    "demo": "yanmo.commands.demo",
+    "pretrain": "yanmo.commands.pretrain",
+    "finetune": "yanmo.commands.finetune",
+    "evaluate": "yanmo.commands.evaluate",
+    "predict": "yanmo.commands.predict",
+    "doctor": "yanmo.commands.doctor",
+}
+
+if TYPE_CHECKING:
+    from yanmo.commands.demo import demo as demo
+    from yanmo.commands.doctor import doctor as doctor
+    from yanmo.commands.evaluate import evaluate as evaluate
+    from yanmo.commands.finetune import finetune as finetune
+    from yanmo.commands.predict import predict as predict
+    from yanmo.commands.pretrain import pretrain as pretrain
+    from yanmo.engine import load as load
+
+__all__ = ["__version__", "demo", "doctor", "evaluate", "finetune", "load", "predict", "pretrain"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _FUNCTIONS:
+        return getattr(importlib.import_module(_FUNCTIONS[name]), name)
+    raise AttributeError(f"module 'yanmo' has no attribute '{name}'")

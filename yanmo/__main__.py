@@ -1,0 +1,119 @@
+"""The command line: `yanmo VERB [settings.yaml] [PATH ...] [key=value ...]`.
+
+One table, verb -> module in commands/. Nothing heavy is imported until a verb runs. A module there has `Settings` and
+`command(words) -> result`; this page parses, prints, and turns errors into one message and an exit status.
+"""
+
+import importlib
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable
+from types import FrameType
+from typing import Annotated, Any
+
+import typer
+
+from yanmo.errors import Interrupted, StorageError, YanmoError
+
+VERBS = {
+    "demo": "The whole life of a small language model on real Chinese reviews, in ten minutes.",
+    "tokenizer": "train: a tokeniser from text files. show: how a text is cut.",
+    "pretrain": "Pre-train a model on text, from scratch or continued.",
+    "finetune": "Train a model for a task on labelled rows.",
+    "evaluate": "Score a run on labelled rows.",
+    "predict": "Answer for the rows of a file, or for lines on standard input.",
+    "doctor": "What this machine can do, and what is wrong with a run; --fix mends what is safe to mend.",
+}
+EXAMPLES = {
+    "demo": "yanmo demo",
+    "tokenizer": "yanmo tokenizer train reviews.txt tokenizer.vocab=8000 out=runs/tokenizer",
+    "pretrain": "yanmo pretrain text.txt run=runs/mine train.minutes=5",
+    "finetune": "yanmo finetune data.train=train.tsv data.test=test.tsv model.base=runs/mine run=runs/reviews",
+    "evaluate": "yanmo evaluate runs/reviews data.test=test.tsv --json",
+    "predict": "yanmo predict runs/reviews new.csv out=answers.csv",
+    "doctor": "yanmo doctor runs/reviews",
+}
+
+WORDS = "SETTINGS.yaml PATH... key=value..."
+
+app = typer.Typer(
+    name="yanmo",
+    help="Yanmo (研墨) grinds raw text into a language model that its owner understands, owns and can run.\n\n"
+    "yanmo VERB \\[settings.yaml] \\[PATH ...] \\[key=value ...]",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _verb(name: str) -> Callable[..., None]:
+    def run(
+        words: Annotated[list[str] | None, typer.Argument(metavar=WORDS, show_default=False)] = None,
+        json_output: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
+        print_settings: Annotated[
+            bool, typer.Option("--print-settings", help="Show every key with its value and meaning.")
+        ] = False,
+        fix: Annotated[
+            bool, typer.Option("--fix", help="doctor: mend what is safe to mend.", hidden=name != "doctor")
+        ] = False,
+    ) -> None:
+        from yanmo import settings
+
+        module = importlib.import_module(f"yanmo.commands.{name}")
+        given = settings.read(module.Settings, [*(words or []), *(["fix=true"] if fix else [])])
+        given.json = json_output
+        if print_settings:
+            sys.stdout.write(settings.dump(given.settings))
+            return
+        result = module.command(given)
+        if json_output and result is not None:
+            sys.stdout.write(json.dumps(result, ensure_ascii=False, default=str) + "\n")
+
+    return run
+
+
+for _name, _about in VERBS.items():
+    app.command(_name, help=_about, epilog=f"Example: {EXAMPLES[_name]}")(_verb(_name))
+
+
+def _terminated(number: int, frame: FrameType | None) -> None:
+    raise Interrupted("stopped; what was finished is kept, and the same command goes on from there", number)
+
+
+def main(words: list[str] | None = None) -> int:
+    """Run one command; the exit status: 0 done, 1 the work failed, 2 wrong usage, 130 or 143 stopped by a signal."""
+    signal.signal(signal.SIGTERM, _terminated)
+    try:
+        status: Any = app(words, standalone_mode=False)
+        return status if isinstance(status, int) else 0
+    except YanmoError as error:
+        return _fail(error)
+    except KeyboardInterrupt:
+        return _fail(
+            Interrupted("stopped; what was finished is kept, and the same command goes on from there", signal.SIGINT)
+        )
+    except BrokenPipeError:  # the reader of our output has gone, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:
+        if error.filename is None:
+            raise
+        return _fail(StorageError(f"{error.filename}: {error.strerror}"))
+    except Exception as error:
+        show = getattr(error, "show", None)  # a usage error of the command-line library
+        if show is None:
+            raise
+        show()
+        return int(getattr(error, "exit_code", 2))
+
+
+def _fail(error: YanmoError) -> int:
+    sys.stderr.write(f"\nerror: {error}\n")
+    return error.exit_status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,294 @@
+"""Directory <-> (model, tokenizer, task). The directory is the Hugging Face layout, so there is nothing to convert:
+`transformers` opens it wherever it has the class.
+
+`config.json` holds the labels (`id2label`), `yanmo.json` what only Yanmo needs (task, columns, data hashes, versions).
+"""
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from yanmo import files, hub, models
+from yanmo import tasks as task_table
+from yanmo.errors import ModelError, SettingsError
+from yanmo.models import ModelSettings, hf
+from yanmo.models.base import Config, Family, heads_fault
+from yanmo.nn.kernels import quantised
+from yanmo.tasks.base import Task
+from yanmo.text import tokenizer as tokenizers
+from yanmo.text.tokenizer import Tokenizer, TokenizerSettings
+
+CONFIG, RECORD, HEADS = "config.json", "yanmo.json", "heads.safetensors"
+
+
+@dataclass
+class Checkpoint:
+    """A model with everything that makes it usable."""
+
+    model: nn.Module
+    family: Family
+    head: str  # the head kind that the model carries
+    tokenizer: Tokenizer
+    task: Task | None = None
+    record: dict[str, Any] = field(default_factory=dict)
+    fresh: list[str] = field(default_factory=list)  # parameters that the folder lacked and that begin at random
+    unknown: list[str] = field(default_factory=list)  # config keys kept but not understood
+
+    @property
+    def config(self) -> Config:
+        config: Config = self.model.config  # type: ignore[assignment]  # every family's module has one
+        return config
+
+
+# ---- models from scratch
+
+
+def create(family: Family, config: Config, head: str) -> nn.Module:
+    """A model with fresh weights, drawn from torch's generator (seed it first)."""
+    if head not in family.heads:
+        raise ModelError(heads_fault(family, head))
+    model = family.module(config, head)
+    for module in model.modules():
+        family.initialise(module, config)
+    return model
+
+
+def start(
+    settings: ModelSettings,
+    tokenizer: TokenizerSettings,
+    head: str,
+    *,
+    folder: Path,
+    texts: Callable[[], Iterable[str]],
+    longest: int,
+    labels: Sequence[str] | None = None,
+) -> Checkpoint:
+    """What a training run begins with: `model.base` with the head that the task needs, or a fresh model with its own tokeniser,
+    trained on `texts()` and kept in `folder` at once. longest: of the rows, in tokens; a model with fewer positions is a SettingsError.
+    """
+    if settings.base is not None:
+        opened = load(settings.base, head=head, labels=labels)
+        positions = getattr(opened.config, "max_position_embeddings", longest)
+        if positions < longest:
+            raise SettingsError(
+                f"max_length: {longest} tokens, but {settings.base} has only {positions} positions; give at most {positions}"
+            )
+        return opened
+    if (folder / tokenizers.FILE).is_file():  # the run goes on
+        cutter = tokenizers.load(folder)
+    else:
+        cutter = tokenizers.load(tokenizer.base) if tokenizer.base else tokenizers.train(texts(), tokenizer)
+        cutter.save(folder)
+    named = {"id2label": {str(i): label for i, label in enumerate(labels)}} if labels is not None else {}
+    family, config = models.configure(
+        settings, vocab_size=cutter.size, max_position_embeddings=max(512, longest), **named
+    )
+    return Checkpoint(create(family, config, head), family, head, cutter)
+
+
+# ---- reading
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    try:
+        content = json.loads((folder / CONFIG).read_text("utf-8"))
+    except FileNotFoundError:
+        raise ModelError(f"{folder}: no {CONFIG} here, so this is not a model folder") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise ModelError(f"{folder / CONFIG}: not readable JSON ({error})") from None
+    if not isinstance(content, dict) or not isinstance(content.get("model_type"), str):
+        raise ModelError(f"{folder / CONFIG}: expected a JSON object with 'model_type'")
+    return content
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """The content of yanmo.json; empty for a folder that Yanmo did not make."""
+    try:
+        record = json.loads((folder / RECORD).read_text("utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{folder / RECORD}: not readable JSON ({error})") from None
+    return dict(record)
+
+
+def load(name: str | Path, *, head: str | None = None, labels: Sequence[str] | None = None) -> Checkpoint:
+    """Open a run folder or any Hugging Face folder of a known family.
+
+    head: the kind wanted (default: the folder's own). labels: those of a new task. Parts of a new head that the folder lacks begin
+    at random and are listed in `fresh`; whatever else is missing, unexpected or misshapen is one ModelError.
+    """
+    folder = hub.resolve(name)
+    content = read_config(folder)
+    family = models.find(content["model_type"])
+    config, unknown = family.config.read(content, str(folder / CONFIG))
+    own = _own_head(family, content)
+    kind = head or own
+    if kind not in family.heads:
+        raise ModelError(heads_fault(family, kind))
+    tensors = hf.read_tensors(folder)
+    if kind == "classify":
+        config = replace(
+            config, id2label=dict(enumerate(labels)) if labels is not None else config.id2label or _numbered(tensors)
+        )
+    prefix = family.prefix if any(tensor.startswith(family.prefix) for tensor in tensors) else ""
+    rules = family.rules(config, kind, prefix)
+    base = {rule.theirs for rule in family.rules(config, "base", prefix)}
+    if labels is not None and list(labels) != _labels(content):  # another task's head has nothing to say about this one
+        tensors = {
+            name: t for name, t in tensors.items() if name in base or name not in {rule.theirs for rule in rules}
+        }
+    with torch.device("meta"):  # shapes are compared before a byte is allocated
+        model = family.module(config, kind)
+    if quantisation := content.get("quantization_config"):
+        quantised.prepare(model, quantisation)
+        rules = rules + _scales(model, rules)
+    # Strict for the folder's own head; a part may be new only where another head was asked for.
+    fresh = ["pooler."] if kind == own == "base" else []
+    if kind != own or labels is not None:
+        fresh = [name for rule in rules if rule.theirs not in base or "pooler" in rule.theirs for name in rule.names]
+    missing = hf.load(model, rules, tensors, where=str(folder), ignorable=family.ignorable, fresh=fresh)
+    _materialise(model, family, config, missing)
+    record = read_record(folder)
+    tokenizer = tokenizers.load(folder)
+    _fits(tokenizer, config, folder)
+    task = None
+    if head is None and record.get("task"):
+        task = task_table.restore(record["task"], tokenizer, [config.id2label[i] for i in sorted(config.id2label)])
+    elif head is None and kind == "classify":  # a folder that another tool fine-tuned
+        task = task_table.restore(
+            {"name": "classify"}, tokenizer, [config.id2label[i] for i in sorted(config.id2label)]
+        )
+    if task is not None:
+        _read_own(task, folder)
+    return Checkpoint(model, family, kind, tokenizer, task, record, missing, unknown)
+
+
+def reload(checkpoint: Checkpoint, folder: Path) -> None:
+    """Put the weights of another folder of the same model into `checkpoint`'s model. Optimisers must be made after it."""
+    rules = _written_rules(checkpoint)
+    hf.load(checkpoint.model, rules, hf.read_tensors(folder), where=str(folder), ignorable=(), fresh=())
+    if checkpoint.task is not None:
+        _read_own(checkpoint.task, folder)
+
+
+def _written_rules(checkpoint: Checkpoint) -> list[hf.Rule]:
+    """The rules of a folder that `write` makes: foreign names as the Hugging Face class of this head has them."""
+    family = checkpoint.family
+    rules = family.rules(checkpoint.config, checkpoint.head, "" if checkpoint.head == "base" else family.prefix)
+    return rules + _scales(checkpoint.model, rules)
+
+
+def _owned(task: Task | None) -> nn.Module | None:
+    """A task's own parameters, where it has any: such a task is a module too."""
+    module: object = task
+    return module if isinstance(module, nn.Module) else None
+
+
+def _read_own(task: Task, folder: Path) -> None:
+    if (owned := _owned(task)) is not None:
+        owned.load_state_dict(hf.read_file(folder / HEADS))
+
+
+def _own_head(family: Family, content: Mapping[str, Any]) -> str:
+    named = content.get("architectures") or [family.heads["base"]]
+    for kind, architecture in family.heads.items():
+        if architecture == named[0]:
+            return kind
+    return "masked" if str(named[0]).endswith("ForPreTraining") and "masked" in family.heads else "base"
+
+
+def _labels(content: Mapping[str, Any]) -> list[str]:
+    found = content.get("id2label") or {}
+    return [str(found[key]) for key in sorted(found, key=int)]
+
+
+def _numbered(tensors: Mapping[str, Tensor]) -> dict[int, str]:
+    """Labels for a classifier whose config names none, as Hugging Face numbers them."""
+    rows = next((len(tensor) for name, tensor in tensors.items() if name.endswith("classifier.weight")), 2)
+    return {i: f"LABEL_{i}" for i in range(rows)}
+
+
+def _scales(model: nn.Module, rules: Sequence[hf.Rule]) -> list[hf.Rule]:
+    """Rules for the scales that stand beside the int8 weights."""
+    names = {
+        f"{name}.weight" for name, module in model.named_modules() if isinstance(module, quantised.QuantisedLinear)
+    }
+    return [
+        hf.Same(rule.ours.removesuffix("weight") + "scale", rule.theirs.removesuffix("weight") + "scale")
+        for rule in rules
+        if isinstance(rule, hf.Same) and rule.ours in names
+    ]
+
+
+def _materialise(model: nn.Module, family: Family, config: Config, missing: Sequence[str]) -> None:
+    """Give the parameters that the folder lacked memory and a beginning."""
+    for name, module in model.named_modules():
+        own = [key for key, _ in module.named_parameters(recurse=False) if f"{name}.{key}".removeprefix(".") in missing]
+        if own:
+            module.to_empty(device="cpu", recurse=False)
+            family.initialise(module, config)
+
+
+def _fits(tokenizer: Tokenizer, config: Config, folder: Path) -> None:
+    vocabulary = getattr(config, "vocab_size", None)
+    if vocabulary is not None and tokenizer.size > vocabulary:
+        raise ModelError(
+            f"{folder}: the tokeniser has {tokenizer.size} tokens but the model only {vocabulary}; they are not of one model"
+        )
+
+
+# ---- writing
+
+
+def write(folder: Path, checkpoint: Checkpoint) -> None:
+    """Write config, weights, tokeniser and record into `folder`, each file whole or not at all; the weights last but one, the record
+    (which says what the folder is) last."""
+    model, family = checkpoint.model, checkpoint.family
+    rules = _written_rules(checkpoint)
+    quantisation = quantised.CONFIG if any(isinstance(m, quantised.QuantisedLinear) for m in model.modules()) else None
+    extra = {
+        key: value
+        for key, value in checkpoint.config.extra.items()
+        if key not in ("quantization_config", "transformers_version")
+    }
+    if quantisation:
+        extra["quantization_config"] = quantisation
+    if checkpoint.head == "classify":
+        extra["problem_type"] = "single_label_classification"
+    config = replace(checkpoint.config, extra=extra)
+    files.write_file(folder / CONFIG, config.write(family.model_type, family.heads[checkpoint.head]))
+    checkpoint.tokenizer.save(folder)
+    special = {
+        f"{name}_token": checkpoint.tokenizer.inner.id_to_token(id)
+        for name, id in _special(checkpoint.tokenizer)
+        if id is not None
+    }
+    files.write_json(folder / "tokenizer_config.json", {"tokenizer_class": "PreTrainedTokenizerFast", **special})
+    tensors = hf.save(model, rules)
+    files.write_with(
+        folder / hf.WEIGHTS, lambda path: safetensors.torch.save_file(tensors, path, metadata={"format": "pt"})
+    )
+    if owned := _owned(checkpoint.task):
+        files.write_with(folder / HEADS, lambda path: safetensors.torch.save_file(owned.state_dict(), path))
+    record = {**checkpoint.record, "yanmo": version("yanmo")}
+    if checkpoint.task is not None:
+        record["task"] = dict(checkpoint.task.record())
+    files.write_json(folder / RECORD, record)
+
+
+def _special(tokenizer: Tokenizer) -> list[tuple[str, int | None]]:
+    return [
+        ("pad", tokenizer.pad),
+        ("unk", tokenizer.unknown),
+        ("cls", tokenizer.cls),
+        ("sep", tokenizer.sep),
+        ("mask", tokenizer.mask),
+    ]

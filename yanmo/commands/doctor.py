@@ -1,0 +1,92 @@
+"""`yanmo doctor [RUN] [--fix]`: what this machine can do, and what is wrong with a run."""
+
+import importlib.util
+import os
+import shutil
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from yanmo import checkpoint, files, machine, runs
+from yanmo.errors import YanmoError
+from yanmo.progress import console
+from yanmo.settings import Block, Words
+
+PACKAGES = ("yanmo", "torch", "numpy", "safetensors", "tokenizers", "scikit-learn")
+EXTRAS = {"samples": "snownlp", "track": "tensorboard"}
+
+
+class Settings(Block):
+    fix: bool = Field(False, description="true: remove leftovers of writes that were cut short")
+
+
+def doctor(run: str | Path | None = None, *, fix: bool = False) -> dict[str, Any]:
+    """What `yanmo doctor` prints, as a dictionary."""
+    return command(Words(Settings(fix=fix), [Path(run)] if run else []))
+
+
+def command(words: Words[Settings]) -> dict[str, Any]:
+    found: dict[str, Any] = {"machine": _machine()}
+    for path in words.paths:
+        found[str(path)] = _run(path, words.settings.fix)
+    if not words.json:
+        for heading, rows in found.items():
+            console().print(f"[bold]{heading}[/bold]")
+            for name, value in rows.items():
+                console().print(
+                    f"  {name:14} {', '.join(map(str, value)) or 'none' if isinstance(value, list) else value}",
+                    markup=False,
+                )
+    return found
+
+
+def _machine() -> dict[str, Any]:
+    pages, size = os.sysconf("SC_PHYS_PAGES"), os.sysconf("SC_PAGE_SIZE")
+    return {
+        **machine.fingerprint(),
+        "cores": machine.cores(),
+        "memory_gib": round(pages * size / 2**30, 1),
+        "disk_free_gib": round(shutil.disk_usage(".").free / 2**30, 1),
+        **{name: version(name) for name in PACKAGES},
+        "extras": [
+            f"{extra}: {'yes' if importlib.util.find_spec(module) else 'no'}" for extra, module in EXTRAS.items()
+        ],
+    }
+
+
+def _run(folder: Path, fix: bool) -> dict[str, Any]:
+    """The state of a run or model folder: what is there, what is damaged, what was mended."""
+    if not folder.is_dir():
+        raise YanmoError(f"{folder}: no such folder")
+    faults: list[str] = []
+    state = (
+        "finished"
+        if (folder / runs.METRICS).is_file()
+        else "unfinished"
+        if (folder / runs.SETTINGS).is_file()
+        else "model"
+    )
+    whole = []
+    for path in sorted((folder / runs.CHECKPOINTS).glob("*[!l]")) if (folder / runs.CHECKPOINTS).is_dir() else []:
+        damage = files.verify(path)
+        faults += damage
+        whole += [] if damage else [path.name]
+    if state != "unfinished":
+        try:
+            checkpoint.load(folder)
+        except YanmoError as error:
+            faults.append(str(error))
+    leftovers = files.partials(folder)
+    if fix:
+        with files.lock(folder):
+            for path in leftovers:
+                files.remove(path)
+    return {
+        "state": state,
+        "checkpoints": whole,
+        "faults": faults,
+        "leftovers": [] if fix else [str(path) for path in leftovers],
+        "removed": [str(path) for path in leftovers] if fix else [],
+    }

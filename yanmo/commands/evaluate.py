@@ -1,0 +1,53 @@
+"""`yanmo evaluate RUN data.test=FILE`: the scores of a run on labelled rows."""
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from yanmo import evaluation, machine, settings
+from yanmo.engine import load
+from yanmo.errors import SettingsError
+from yanmo.machine import Machine
+from yanmo.progress import bar, say
+from yanmo.settings import Block, Words
+from yanmo.text import sources
+from yanmo.text.sources import Columns
+
+
+class Rows(Block):
+    test: Path | None = Field(None, description="labelled rows")
+    columns: Columns = Field(default_factory=Columns, description="which column is what")
+
+
+class Settings(Block):
+    run: Path | None = Field(None, description="a run folder, or any folder of a known family that was fine-tuned")
+    data: Rows = Field(default_factory=Rows)
+    machine: Machine = Field(default_factory=Machine)
+
+
+def evaluate(run: str | Path, settings_file: str | Path | None = None, **keys: Any) -> dict[str, Any]:
+    """Score a run; the keys are those of `yanmo evaluate --print-settings`. Returns {"test": scores}."""
+    return command(Words(settings.from_arguments(Settings, settings_file, {**keys, "run": run})))
+
+
+def command(words: Words[Settings]) -> dict[str, Any]:
+    asked = words.settings
+    for path in words.paths:
+        if path.is_dir():
+            asked.run = path
+        else:
+            asked.data.test = path
+    if asked.run is None or asked.data.test is None:
+        raise SettingsError("expected a run folder and rows to score: yanmo evaluate RUN data.test=FILE")
+    engine = load(asked.run, device=machine.prepare(asked.machine))
+    if engine.task is None:
+        raise SettingsError(f"{asked.run}: made for no task, so there is nothing to score; fine-tune it first")
+    rows = engine.task.prepare(sources.read(asked.data.test, asked.data.columns))
+    with bar(f"scoring {len(rows):,} rows", len(rows), unit="rows") as advance:
+        answers = evaluation.answers(engine.model, engine.task, rows, device=engine.device, advance=advance)
+    scores = engine.task.score(answers, rows)
+    for name, value in scores.items():
+        if isinstance(value, (int, float)):
+            say(f"{name:20} {value:.4f}" if isinstance(value, float) else f"{name:20} {value:,}")
+    return {"test": scores}

@@ -1,0 +1,104 @@
+"""`yanmo finetune data.train=FILE model.base=FOLDER`: a model for a task, beside its baselines."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import Field
+
+from yanmo import baselines, checkpoint, evaluation, files, fit, machine, runs, settings
+from yanmo.errors import SettingsError
+from yanmo.models import ModelSettings
+from yanmo.progress import bar, say
+from yanmo.settings import Words
+from yanmo.tasks import TASKS, make, one_of
+from yanmo.tasks.classify import Settings as Classify
+from yanmo.text import sources, split
+from yanmo.text.sources import Data, Example
+from yanmo.text.tokenizer import TokenizerSettings
+
+
+class Settings(runs.Common):
+    run: Path = Field(Path("runs/finetuned"), description="the run folder")
+    model: ModelSettings = Field(default_factory=ModelSettings)
+    tokenizer: TokenizerSettings = Field(default_factory=TokenizerSettings)
+    data: Data = Field(default_factory=Data)
+    task: one_of(TASKS) = Field(default_factory=Classify)  # type: ignore[valid-type]
+    method: fit.Method = Field(default_factory=fit.Method)
+    train: fit.Train = Field(default_factory=fit.Train)
+
+
+def finetune(settings_file: str | Path | None = None, **keys: Any) -> dict[str, Any]:
+    """Train a model for a task; the keys are those of `yanmo finetune --print-settings`. Returns what metrics.json holds."""
+    return command(Words(settings.from_arguments(Settings, settings_file, keys)))
+
+
+def command(words: Words[Settings]) -> dict[str, Any]:
+    asked = words.settings
+    for path in words.paths:
+        if path.is_dir():
+            asked.model.base = str(path)
+        else:
+            asked.data.train = path
+    if asked.data.train is None:
+        raise SettingsError("data.train: no rows to train on. Give a file: data.train=train.tsv")
+    with runs.hold(asked) as run:
+        if run.finished:
+            return runs.already(run)
+        device = machine.prepare(asked.machine)
+        rows, inputs = read(asked.data)
+        labels = sources.label_set(rows["train"], str(asked.data.train))
+        torch.manual_seed(asked.seed)
+        with bar("tokeniser and model"):
+            texts = [text for example in rows["train"] for text in example.texts]
+            longest = asked.task.max_length
+            opened = checkpoint.start(
+                asked.model,
+                asked.tokenizer,
+                "classify",
+                folder=run.folder,
+                texts=lambda: texts,
+                longest=longest,
+                labels=labels,
+            )
+            task = make(asked.task, opened.tokenizer, labels)
+            prepared = {name: task.prepare(part) for name, part in rows.items()}
+        if opened.fresh:
+            say(
+                f"new, not from {asked.model.base}: {', '.join(sorted({name.rsplit('.', 1)[0] for name in opened.fresh}))}"
+            )
+        run.begin(inputs)
+        job = fit.Job("fine-tuning", opened, task, prepared["train"], prepared["dev"], asked.train, asked.seed, device)
+        metrics = fit.fit(job, run)
+        last = "test" if "test" in rows else "dev"
+        if "test" in rows:
+            with bar("scoring the test rows"):
+                metrics["test"] = evaluation.evaluate(opened.model, task, prepared["test"], device=device)
+        with bar(f"baselines on the {last} rows"):
+            metrics["baseline"] = baselines.classify(rows["train"], rows[last], labels)
+        fit.conclude(job, run, metrics)
+    say(verdict(metrics))
+    return metrics
+
+
+def read(data: Data) -> tuple[dict[str, list[Example]], dict[str, str]]:
+    """The rows of each split, and the hash of each file. Without dev rows, a tenth of the training rows becomes them, by hash."""
+    paths = {name: path for name in ("train", "dev", "test") if (path := getattr(data, name)) is not None}
+    with bar("reading"):
+        rows = {name: sources.read(path, data.columns) for name, path in paths.items()}
+        if "dev" not in rows:
+            rows |= split.split(rows["train"], {"dev": 0.1, "train": 0.9})
+    return rows, {str(path): files.sha256(path) for path in paths.values()}
+
+
+def verdict(metrics: dict[str, Any]) -> str:
+    """One line: the score on the last split, its interval, and who won."""
+    name = "test" if "test" in metrics else "dev"
+    scores, svm = metrics[name], metrics["baseline"]["svm"]
+    low, high = scores["interval"]
+    gap = scores["macro_f1"] - svm["macro_f1"]
+    won = f"{gap:+.4f} against" if gap > 0 else f"the baseline won: {gap:+.4f} against"
+    return (
+        f"{name}: {scores['rows']:,} rows, accuracy {scores['accuracy']:.4f}, macro F1 {scores['macro_f1']:.4f} "
+        f"[95% {low:.4f} to {high:.4f}]; {won} a linear SVM's {svm['macro_f1']:.4f}"
+    )

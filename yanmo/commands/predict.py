@@ -1,0 +1,93 @@
+"""`yanmo predict RUN in.csv out=out.csv`, or lines on standard input and answers on standard output."""
+
+import csv
+import io
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from yanmo import evaluation, files, machine
+from yanmo.engine import load
+from yanmo.errors import SettingsError
+from yanmo.machine import Machine
+from yanmo.progress import bar, say
+from yanmo.settings import Block, Words
+from yanmo.text import sources
+from yanmo.text.sources import Columns, Example
+
+
+class Rows(Block):
+    columns: Columns = Field(default_factory=Columns, description="which column is what")
+
+
+class Settings(Block):
+    run: Path | None = Field(None, description="a run folder, or any folder of a known family that was fine-tuned")
+    out: Path | None = Field(None, description="where the answers go (.csv, .tsv or .jsonl); null: standard output")
+    data: Rows = Field(default_factory=Rows)
+    machine: Machine = Field(default_factory=Machine)
+
+
+def predict(run: str | Path, texts: Sequence[str]) -> list[dict[str, Any]]:
+    """The answers of a run for texts. (For many calls, keep the Engine: `yanmo.load(run).predict(texts)`.)"""
+    return load(run).predict(list(texts))
+
+
+def command(words: Words[Settings]) -> None:
+    asked = words.settings
+    given = []
+    for path in words.paths:
+        if path.is_dir():
+            asked.run = path
+        else:
+            given.append(path)
+    if asked.run is None:
+        raise SettingsError("expected a run folder: yanmo predict RUN in.csv out=out.csv")
+    engine = load(asked.run, device=machine.prepare(asked.machine))
+    if engine.task is None:
+        raise SettingsError(f"{asked.run}: made for no task, so it predicts nothing; fine-tune it first")
+    rows = (
+        [row for path in given for row in sources.read(path, asked.data.columns, labelled=False)]
+        if given
+        else _standard_input()
+    )
+    prepared = engine.task.prepare([Example(row.texts, (), row.id, row.file, row.line) for row in rows])
+    with bar(f"predicting {len(rows):,} rows", len(rows), unit="rows") as advance:
+        answers = evaluation.answers(engine.model, engine.task, prepared, device=engine.device, advance=advance)
+    flat = [{"text": " ".join(row.texts), **answer} for row, answer in zip(rows, answers, strict=True)]
+    text = _format(flat, asked.out.suffix if asked.out else ".jsonl" if words.json else "plain")
+    if asked.out:
+        files.write_file(asked.out, text)
+        say(f"{asked.out}: {len(flat):,} answers")
+    else:
+        sys.stdout.write(text)
+
+
+def _standard_input() -> list[Example]:
+    return [
+        Example((line.rstrip("\n"),), (), f"stdin:{i}", "stdin", i)
+        for i, line in enumerate(sys.stdin, 1)
+        if line.strip()
+    ]
+
+
+def _format(rows: Sequence[dict[str, Any]], kind: str) -> str:
+    if kind == "plain":
+        return "".join(f"{row['label']}\t{max(row['probabilities'].values()):.4f}\t{row['text']}\n" for row in rows)
+    if kind not in (".csv", ".tsv"):
+        return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, delimiter="\t" if kind == ".tsv" else ",", lineterminator="\n")
+    writer.writerow(["text", "label", "probability"])
+    writer.writerows(
+        [_safe(row["text"]), _safe(row["label"]), f"{max(row['probabilities'].values()):.6f}"] for row in rows
+    )
+    return buffer.getvalue()
+
+
+def _safe(cell: str) -> str:
+    """A cell that a spreadsheet would take for a formula is given a leading quote."""
+    return "'" + cell if cell[:1] in ("=", "+", "-", "@", "\t") else cell

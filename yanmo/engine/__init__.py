@@ -1,0 +1,5 @@
+"""Checkpoint -> answers. The one door through which servers and applications reach a model."""
+
+from yanmo.engine.engine import Engine, load
+
+__all__ = ["Engine", "load"]

@@ -1,0 +1,77 @@
+"""The Engine: a loaded checkpoint that answers. Knows tasks by their protocol, and no family by name."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from yanmo import checkpoint, evaluation
+from yanmo.checkpoint import Checkpoint
+from yanmo.errors import ModelError
+from yanmo.models.base import Model
+from yanmo.tasks.base import Answer, Task
+from yanmo.text.batches import Batch, Run
+from yanmo.text.sources import Example
+from yanmo.text.tokenizer import Tokenizer
+
+
+def load(name: str | Path, *, device: str | torch.device = "cpu") -> "Engine":
+    """Open a run folder, or any Hugging Face folder of a known family. Raises ModelError."""
+    return Engine(checkpoint.load(name), torch.device(device))
+
+
+class Engine:
+    """`model` is a plain torch module, `task` None where the folder was made for no task."""
+
+    def __init__(self, opened: Checkpoint, device: torch.device) -> None:
+        self.checkpoint = opened
+        self.device = device
+        self.model: nn.Module = opened.model.to(device).eval()
+        self.tokenizer: Tokenizer = opened.tokenizer
+        self.task: Task | None = opened.task
+
+    def predict(self, texts: Sequence[str | tuple[str, ...]]) -> list[Answer]:
+        """The task's answer for each text (or tuple of texts). Raises ModelError for a folder without a task."""
+        if self.task is None:
+            raise ModelError(
+                "this folder was made for no task, so it predicts nothing; fine-tune it first: yanmo finetune model.base=FOLDER ..."
+            )
+        rows = [
+            Example((text,) if isinstance(text, str) else tuple(text), (), str(i), "given", i)
+            for i, text in enumerate(texts, 1)
+        ]
+        return evaluation.answers(self.model, self.task, self.task.prepare(rows), device=self.device) if rows else []
+
+    @torch.inference_mode()
+    def hidden(self, ids: Tensor, mask: Tensor | None = None, types: Tensor | None = None) -> Tensor:
+        """Last hidden states: ids (batch, length) -> (batch, length, width), zero where the mask is."""
+        run = self._pack(ids, mask, types)
+        return self._rectangle(self._model.encode(run), run, ids)
+
+    @torch.inference_mode()
+    def logits(self, ids: Tensor, mask: Tensor | None = None, types: Tensor | None = None) -> Tensor:
+        """ids (batch, length) -> (batch, length, vocabulary), zero where the mask is, or (batch, classes) for a task's head."""
+        run = self._pack(ids, mask, types)
+        hidden = self._model.hidden(Batch(run))
+        if self.checkpoint.head == "classify":
+            return self._model.head(hidden, run)
+        return self._rectangle(self._model.logits(hidden), run, ids)
+
+    @property
+    def _model(self) -> Model:
+        return self.model  # type: ignore[return-value]  # every family's module is a Model
+
+    def _pack(self, ids: Tensor, mask: Tensor | None, types: Tensor | None) -> Run:
+        """A rectangle with right padding -> packed rows."""
+        keep = torch.ones_like(ids, dtype=torch.bool) if mask is None else mask.bool()
+        lengths = tuple(keep.sum(1).tolist())
+        if not all(keep[row, :length].all() for row, length in enumerate(lengths)) or min(lengths, default=1) < 1:
+            raise ValueError("mask: right padding only (ones, then zeros), with at least one token in every row")
+        return Run(ids[keep].to(self.device), lengths, None if types is None else types[keep].to(self.device))
+
+    def _rectangle(self, values: Tensor, run: Run, ids: Tensor) -> Tensor:
+        """Packed rows -> a rectangle as long as the ids that were given."""
+        rectangle = values.new_zeros((*ids.shape, *values.shape[1:]))
+        rectangle[run.row_of, run.positions] = values
+        return rectangle

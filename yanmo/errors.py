@@ -1,0 +1,74 @@
+"""The errors that a user can meet, each with the exit status that the command line gives back.
+
+    YanmoError (1)
+    ├── SettingsError (2)      a key, value, path or verb that can't be used as it was given
+    ├── DataError (1)          a row, column, label or encoding in somebody's file
+    ├── ModelError (1)         a model folder, tensor or tokeniser that is not what it says it is
+    ├── RunError (1)           a run folder in use, or one that another run owns
+    ├── TrainingError (1)      a loss or gradient that is not a number
+    ├── StorageError (1)       a disk that is full or can't be written
+    ├── MissingExtra (1)       an optional package that is not installed
+    └── Interrupted (128 + n)  a signal stopped the work; what was finished is kept
+
+A message says what happened, where (file:line, column, key or tensor), what was expected, and what to do. Several faults of one
+kind are gathered and raised once (`gather`). Anything that is not a YanmoError is a defect of Yanmo and shows its traceback.
+"""
+
+import importlib
+from collections.abc import Sequence
+from types import ModuleType
+
+
+class YanmoError(Exception):
+    exit_status = 1
+
+
+class SettingsError(YanmoError):
+    exit_status = 2
+
+
+class DataError(YanmoError):
+    pass
+
+
+class ModelError(YanmoError):
+    pass
+
+
+class RunError(YanmoError):
+    pass
+
+
+class TrainingError(YanmoError):
+    pass
+
+
+class StorageError(YanmoError):
+    pass
+
+
+class MissingExtra(YanmoError):
+    pass
+
+
+class Interrupted(YanmoError):
+    """A signal stopped the work. `signal` is its number: 2 for Ctrl-C, 15 for SIGTERM."""
+
+    def __init__(self, message: str, signal: int) -> None:
+        super().__init__(message)
+        self.exit_status = 128 + signal
+
+
+def gather(faults: Sequence[str], heading: str, kind: type[YanmoError], shown: int = 5) -> None:
+    """Raise one error of `kind` that lists the first `shown` faults and counts the rest; do nothing when there are none."""
+    if faults:
+        rest = [f"... and {len(faults) - shown} more"] if len(faults) > shown else []
+        raise kind("\n  ".join([heading, *faults[:shown], *rest]))
+
+
+def optional(module: str, extra: str) -> ModuleType:
+    """Import an optional module, or say which extra brings it."""
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise MissingExtra(f"needs '{module.split('.')[0]}': pip install 'yanmo[{extra}]'") from error

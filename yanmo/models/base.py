@@ -1,0 +1,167 @@
+"""What every family shares: the protocol, the State, the reading of configs. No forward lives here.
+
+A family is one file that yields a `Family`: its config, its module, its head kinds, its Hugging Face names, its sizes.
+Shapes in this folder: t tokens of all rows packed end to end, width of the model, n chosen positions, rows of a batch.
+"""
+
+import json
+import re
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import MISSING, dataclass, field, fields
+from types import NoneType, UnionType
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
+
+from torch import Tensor, nn
+
+from yanmo.errors import ModelError, gather
+from yanmo.text.batches import Batch, Run
+
+if TYPE_CHECKING:
+    from yanmo.models.hf import Rule
+
+
+class State(Protocol):
+    """What a family carries between decoding calls: keys and values, previous segments, (h, c), encoder memory."""
+
+    @property
+    def length(self) -> int: ...
+    def select(self, rows: Tensor) -> Self: ...
+    def join(self, other: Self) -> Self: ...
+    def snapshot(self) -> Any: ...
+    def rewind(self, snapshot: Any) -> None: ...
+
+
+class Model(Protocol):
+    """A family's module, as tasks see it. Encoders have `encode`; `logits` answers where the folder carries a language-model head,
+    `head` where it carries a task's. (Families that decode add `decode(run, state)`.)"""
+
+    config: "Config"
+
+    def encode(self, run: Run) -> Tensor:
+        """A run of t tokens -> hidden states (t, width)."""
+
+    def hidden(self, batch: Batch) -> Tensor:
+        """The states a task's head reads: (t, width) of the batch's source."""
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Hidden states (n, width), of the positions that are wanted only, -> (n, vocabulary)."""
+
+    def head(self, hidden: Tensor, run: Run) -> Tensor:
+        """All hidden states (t, width) of a run -> (rows, classes)."""
+
+
+# Keys that Hugging Face writes and that change no number of a forward pass: kept, written back, never asked about.
+_HARMLESS = frozenset(
+    """
+    _name_or_path architectures attn_implementation bos_token bos_token_id chunk_size_feed_forward cls_token_id
+    decoder_start_token_id directionality dtype eos_token_id finetuning_task gradient_checkpointing id2label
+    keys_to_ignore_at_inference label2id language model_type name_or_path num_labels output_attentions
+    output_hidden_states output_past pooler_fc_size pooler_num_attention_heads pooler_num_fc_layers
+    pooler_size_per_head pooler_type problem_type quantization_config return_dict sep_token_id
+    task_specific_params tokenizer_class torch_dtype transformers_version use_cache
+    """.split()  # noqa: SIM905 (a table to read, not a list to type)
+)
+# Keys that name code to run, or a kernel of somebody else's choice: refused whatever their value.
+_CODE = re.compile(r"auto_map|custom_code|.*_attn_implementation.*|attn_implementation_internal|kernel.*")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """The base of a family's config. Fields bear the Hugging Face names; `extra` holds the harmless keys that came along."""
+
+    id2label: dict[int, str] = field(default_factory=dict)
+    extra: dict[str, Any] = field(default_factory=dict)
+
+    # Keys whose other values would change the numbers, and that the family does not implement: key -> values that mean "off".
+    refused: ClassVar[Mapping[str, tuple[Any, ...]]] = {}
+
+    @classmethod
+    def read(cls, content: Mapping[str, Any], where: str) -> tuple[Self, list[str]]:
+        """A config.json's content -> the config, and the unknown keys that were kept but not understood."""
+        own = {f.name: f for f in fields(cls) if f.name not in ("extra", "id2label")}
+        hints = typing.get_type_hints(cls)
+        faults, unknown, values, extra = [], [], {}, {}
+        for key, value in content.items():
+            if _CODE.fullmatch(key):
+                faults.append(f"'{key}' names code to run; Yanmo runs no code from a model folder. Remove the key.")
+            elif key in own:
+                if _fits(value, hints[key]):
+                    values[key] = tuple(value) if isinstance(value, list) else value
+                else:
+                    faults.append(f"'{key}' is {value!r}, expected {_name(hints[key])}")
+            elif key in cls.refused:
+                if value in cls.refused[key]:
+                    extra[key] = value
+                else:
+                    faults.append(f"'{key}' is {value!r}; this family implements only {cls.refused[key][0]!r}")
+            else:
+                extra[key] = value
+                if key not in _HARMLESS:
+                    unknown.append(key)
+        faults += [
+            f"'{name}' is missing"
+            for name, f in own.items()
+            if name not in values and f.default is MISSING and f.default_factory is MISSING
+        ]
+        faults += [
+            f"'{k}' is {v}, expected more than 0"
+            for k, v in values.items()
+            if _is_size(k) and isinstance(v, int) and v <= 0
+        ]
+        gather(faults, f"{where}: this config can't be used:", ModelError)
+        labels = {int(key): str(label) for key, label in (content.get("id2label") or {}).items()}
+        return cls(**values, id2label=labels, extra=extra), unknown
+
+    def write(self, model_type: str, architecture: str) -> str:
+        """The content of a config.json that Hugging Face's own class reads."""
+        content = {**self.extra, "model_type": model_type, "architectures": [architecture]}
+        content |= {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("extra", "id2label")}
+        if self.id2label:
+            content["id2label"] = {str(key): label for key, label in self.id2label.items()}
+            content["label2id"] = {label: key for key, label in self.id2label.items()}
+        return json.dumps(content, ensure_ascii=False, indent=2, sort_keys=True) + "\n"
+
+
+def _is_size(key: str) -> bool:
+    return key.endswith(("_size", "_layers", "_heads", "_embeddings"))
+
+
+def _fits(value: Any, annotation: Any) -> bool:
+    origin = typing.get_origin(annotation)
+    if origin in (typing.Union, UnionType):
+        return any(_fits(value, inner) for inner in typing.get_args(annotation))
+    if origin is tuple:
+        return isinstance(value, (list, tuple)) and all(_fits(item, typing.get_args(annotation)[0]) for item in value)
+    if annotation is NoneType:
+        return value is None
+    if annotation is float:
+        return isinstance(value, (int, float)) and not isinstance(value, bool)
+    if annotation is int:
+        return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**31
+    return isinstance(value, annotation)
+
+
+def _name(annotation: Any) -> str:
+    return str(getattr(annotation, "__name__", annotation))
+
+
+@dataclass(frozen=True)
+class Family:
+    """An architecture, as a table of what it is made of."""
+
+    model_type: str
+    about: str
+    config: type[Config]
+    module: Callable[..., nn.Module]  # (config, head kind) -> the module
+    heads: Mapping[str, str]  # head kind -> the Hugging Face class that has it; "base" is the model without a head
+    rules: "Callable[[Any, str, str], list[Rule]]"  # (config, head kind, prefix) -> one rule per foreign tensor
+    prefix: str  # what the foreign names of the base model begin with in the classes that have a head
+    initialise: Callable[[nn.Module, Any], None]  # (one module, config): how its own fresh parameters begin
+    sizes: Mapping[str, Mapping[str, Any]]  # named sizes, as config keys
+    ignorable: Sequence[str] = ()  # patterns of foreign names that may stand in a folder and are not read
+    decoding: bool = False
+
+
+def heads_fault(family: Family, kind: str) -> str:
+    return f"the family '{family.model_type}' has no '{kind}' head; it has: {', '.join(sorted(family.heads))}"

@@ -1,0 +1,189 @@
+"""The one attention of all families, and the self-attention block round it.
+
+`attend` is a thin cover of torch's `scaled_dot_product_attention`. It knows two shapes of input: rectangles, and rows packed end
+to end without padding. Position reaches it only through q and k (rotated by the caller) or through `bias`.
+
+Shapes: b rows, h heads (g key/value heads, g divides h), l queries, s keys, d width of a head, t tokens of all rows together.
+Source: Vaswani et al. 2017, section 3.2; grouped heads: Ainslie et al. 2023.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import lru_cache
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+_recorders: list[list[list[Tensor]]] = []
+
+
+@contextmanager
+def record() -> Iterator[list[list[Tensor]]]:
+    """Collect the attention probabilities of every `attend` call inside: a list per call, in it a (b, h, l, s) tensor for each
+    kernel call (one for a rectangle, one per distinct length for packed rows). Slower than the fused kernel, and equal to it."""
+    seen: list[list[Tensor]] = []
+    _recorders.append(seen)
+    try:
+        yield seen
+    finally:
+        _recorders.remove(seen)
+
+
+def attend(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    *,
+    bias: Tensor | None = None,
+    mask: Tensor | None = None,
+    lengths: Sequence[int] | None = None,
+    key_lengths: Sequence[int] | None = None,
+    causal: bool = False,
+    scale: float | None = None,
+    dropout: float = 0.0,
+) -> Tensor:
+    """Attention of queries to keys.
+
+    Rectangles: q (b, h, l, d), k and v (b, g, s, d) -> (b, h, l, d). Packed rows: q (t, h, d), k and v (t', g, d) with `lengths`
+    (and `key_lengths` where the keys' rows differ) -> (t, h, d): one kernel call per distinct length, nothing padded or masked.
+
+    bias: added to the scores, broadcastable to (b, h, l, s); for packed rows (h, longest, longest), sliced to each row's length.
+    mask: boolean, True where a key may be seen, broadcastable to (b, h, l, s); rectangles only. A query that may see nothing gets 0.
+    causal: the last query sees all keys, the one before all but the last, and so on (aligned to the end of k).
+    """
+    for seen in _recorders:
+        seen.append([])
+    if lengths is None:
+        return _rectangle(q, k, v, bias=bias, mask=mask, causal=causal, scale=scale, dropout=dropout)
+    if mask is not None:
+        raise ValueError("packed rows need no mask: give lengths, or rectangles with a mask")
+    sizes = tuple(lengths)
+    order, groups = _groups(sizes, tuple(key_lengths) if key_lengths is not None else sizes)
+    if order is not None:
+        q, k, v = q[order.queries], k[order.keys], v[order.keys]
+    # split, not slices: the backward of one split is one concatenation, that of n slices n full-size tensors of zeros.
+    parts = zip(
+        groups,
+        torch.split(q, [rows * size for rows, size, _ in groups]),
+        torch.split(k, [rows * size for rows, _, size in groups]),
+        torch.split(v, [rows * size for rows, _, size in groups]),
+        strict=True,
+    )
+    outputs = []
+    for (rows, queries, keys), q_part, k_part, v_part in parts:
+        output = _rectangle(
+            q_part.view(rows, queries, *q_part.shape[1:]).transpose(1, 2),
+            k_part.view(rows, keys, *k_part.shape[1:]).transpose(1, 2),
+            v_part.view(rows, keys, *v_part.shape[1:]).transpose(1, 2),
+            bias=None if bias is None else bias[..., :queries, :keys],
+            mask=None,
+            causal=causal,
+            scale=scale,
+            dropout=dropout,
+        )
+        outputs.append(output.transpose(1, 2).reshape(rows * queries, *q_part.shape[1:]))
+    result = outputs[0] if len(outputs) == 1 else torch.cat(outputs)
+    return result if order is None else result[order.back]
+
+
+class _Order:
+    """Where the tokens of rows go when rows of equal length are brought together, and back."""
+
+    def __init__(self, lengths: tuple[int, ...], key_lengths: tuple[int, ...], rows: list[int]) -> None:
+        self.queries = _tokens(lengths, rows)
+        self.keys = _tokens(key_lengths, rows)
+        self.back = torch.empty_like(self.queries)
+        self.back[self.queries] = torch.arange(len(self.queries))
+
+
+def _tokens(lengths: tuple[int, ...], rows: list[int]) -> Tensor:
+    starts = [0]
+    for length in lengths:
+        starts.append(starts[-1] + length)
+    return torch.cat([torch.arange(starts[row], starts[row] + lengths[row]) for row in rows])
+
+
+@lru_cache(maxsize=64)  # every layer of a model asks about the same batch
+def _groups(lengths: tuple[int, ...], key_lengths: tuple[int, ...]) -> tuple[_Order | None, list[tuple[int, int, int]]]:
+    """([order], [(rows, query length, key length)]): runs of rows of equal length; an order only when they don't lie together."""
+    pairs = list(zip(lengths, key_lengths, strict=True))
+    rows = sorted(range(len(pairs)), key=pairs.__getitem__)
+    together = 1 + sum(a != b for a, b in pairwise(pairs)) == len(set(pairs))
+    if together:
+        rows = list(range(len(pairs)))
+    groups: list[tuple[int, int, int]] = []
+    for row in rows:
+        if groups and groups[-1][1:] == pairs[row]:
+            groups[-1] = (groups[-1][0] + 1, *pairs[row])
+        else:
+            groups.append((1, *pairs[row]))
+    return (None if together else _Order(lengths, key_lengths, rows)), groups
+
+
+def _rectangle(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    *,
+    bias: Tensor | None,
+    mask: Tensor | None,
+    causal: bool,
+    scale: float | None,
+    dropout: float,
+) -> Tensor:
+    queries, keys = q.shape[-2], k.shape[-2]
+    # torch's own is_causal aligns to the start of k, which is right only without a cache.
+    native = causal and queries == keys and mask is None and bias is None and not _recorders
+    if causal and not native and queries > 1:
+        earlier = torch.ones(queries, keys, dtype=torch.bool, device=q.device).tril(keys - queries)
+        mask = earlier if mask is None else mask & earlier
+    alive = None
+    if mask is not None:
+        alive = mask.any(-1, keepdim=True)
+        mask = mask | ~alive  # a row of nothing but -inf would be NaN; its output is set to 0 below
+        if bias is not None:
+            bias = bias.masked_fill(~mask, torch.finfo(q.dtype).min)
+    allowed = mask if bias is None else bias.to(q.dtype)
+    grouped = k.shape[-3] != q.shape[-3]
+    if _recorders:
+        output = _plain(q, k, v, allowed, scale, dropout)
+    else:
+        output = F.scaled_dot_product_attention(
+            q, k, v, attn_mask=allowed, dropout_p=dropout, is_causal=native, scale=scale, enable_gqa=grouped
+        )
+    return output if alive is None else output.masked_fill(~alive, 0.0)
+
+
+def _plain(q: Tensor, k: Tensor, v: Tensor, allowed: Tensor | None, scale: float | None, dropout: float) -> Tensor:
+    """The textbook form, for recording."""
+    repeats = q.shape[-3] // k.shape[-3]
+    k, v = k.repeat_interleave(repeats, -3), v.repeat_interleave(repeats, -3)
+    scores = q @ k.transpose(-1, -2) * (scale if scale is not None else 1 / math.sqrt(q.shape[-1]))
+    if allowed is not None:
+        scores = scores.masked_fill(~allowed, -math.inf) if allowed.dtype == torch.bool else scores + allowed
+    probabilities = scores.softmax(-1)
+    for seen in _recorders:
+        seen[-1].append(probabilities)
+    return F.dropout(probabilities, dropout, training=dropout > 0) @ v
+
+
+class SelfAttention(nn.Module):
+    """Projections, heads and `attend`: (t, width) packed rows -> (t, width). Linear layers are separate, since adapters name them."""
+
+    def __init__(self, width: int, heads: int, *, dropout: float = 0.0, bias: bool = True) -> None:
+        super().__init__()
+        self.query = nn.Linear(width, width, bias=bias)
+        self.key = nn.Linear(width, width, bias=bias)
+        self.value = nn.Linear(width, width, bias=bias)
+        self.output = nn.Linear(width, width, bias=bias)
+        self.heads = heads
+        self.dropout = dropout
+
+    def forward(self, x: Tensor, *, lengths: Sequence[int]) -> Tensor:
+        q, k, v = (linear(x).unflatten(-1, (self.heads, -1)) for linear in (self.query, self.key, self.value))
+        mixed = attend(q, k, v, lengths=lengths, dropout=self.dropout if self.training else 0.0)
+        result: Tensor = self.output(mixed.flatten(-2))
+        return result

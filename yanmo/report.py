@@ -1,0 +1,358 @@
+"""What a run folder says: the sections of its report.html, and its model card (README.md).
+
+`run_sections` and `card` read metrics.json, metrics.jsonl, settings.yaml and config.json, each of which may be missing;
+they know no model and no data. How a page looks is page.py's, whose parts are offered here too: a caller needs `report`
+alone.
+"""
+
+import json
+import math
+import re
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import yaml
+
+from yanmo.errors import DataError
+from yanmo.page import (
+    Bars,
+    Cell,
+    Code,
+    Confusion,
+    Figures,
+    Lines,
+    Part,
+    Points,
+    Section,
+    Table,
+    Text,
+    html,
+    number,
+    render,
+    span,
+    write,
+)
+from yanmo.settings import parse_yaml
+from yanmo.train import track
+
+__all__ = [
+    "Bars", "Code", "Confusion", "Figures", "Lines", "Part", "Section", "Table", "Text",
+    "card", "html", "render", "run_sections", "verdict", "write", "write_run",
+]  # fmt: skip
+
+NAMES = {
+    "f1": "F1",
+    "macro_f1": "Macro F1",
+    "weighted_f1": "Weighted F1",
+    "mcc": "MCC",
+    "svm": "TF-IDF + linear SVM",
+    "naive_bayes": "Naive Bayes",
+    "majority": "Always the commonest class",
+    "from_scratch": "Same network, not pre-trained",
+    "seconds": "Time",
+    "peak_memory_mb": "Peak memory (MB)",
+}
+MOST_CLASSES = 20  # a larger confusion matrix is shown as the list of its commonest confusions
+MOST_POINTS = 200  # a longer curve is shown as means of equal runs of steps
+
+
+def name_of(key: str) -> str:
+    return NAMES.get(key, key.replace("_", " ").capitalize())
+
+
+def duration(seconds: float) -> str:
+    whole = round(seconds)
+    hours, minutes, rest = whole // 3600, whole // 60 % 60, whole % 60
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{seconds:.1f} s"
+
+
+# ---- what a run folder says
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """A JSON or YAML file that may be missing."""
+    if not path.exists():
+        return {}
+    text = path.read_text("utf-8", errors="replace")
+    try:
+        return dict((parse_yaml(text, str(path)) or {}) if path.suffix == ".yaml" else json.loads(text))
+    except (ValueError, TypeError) as error:
+        raise DataError(
+            f"{path}: expected one JSON object ({error}); remove it, and the report is made without it"
+        ) from None
+
+
+def run_sections(folder: Path) -> list[Section]:
+    """Result, classes, confusions, curves, cost and settings of a run, as far as its files tell them."""
+    metrics = _read(folder / "metrics.json")
+    log = track.read(folder / track.FILE) if (folder / track.FILE).exists() else []
+    split, scores = _final(metrics)
+    sections = [
+        Section("Result", _result(split, scores, metrics.get("baseline") or {})),
+        Section("Classes", _classes(scores)),
+        Section("Confusions", _confusions(scores)),
+        Section("Training", _curves(log)),
+        Section("Cost", _cost(metrics.get("cost") or {})),
+    ]
+    if (folder / "settings.yaml").exists():
+        sections.append(
+            Section("Settings", [Code((folder / "settings.yaml").read_text("utf-8", errors="replace"))], folded=True)
+        )
+    return [section for section in sections if section.parts]
+
+
+def write_run(folder: Path, *, title: str, summary: str = "", sections: Sequence[Section] = ()) -> None:
+    """Write the run's report.html; `sections` stand before its own."""
+    metrics = _read(folder / "metrics.json")
+    told = summary or verdict(_final(metrics)[1], metrics.get("baseline") or {})
+    write(folder / "report.html", title, told, [*sections, *run_sections(folder)])
+
+
+def _final(metrics: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """The split that the run is judged by, and its scores."""
+    return next(((split, metrics[split]) for split in ("test", "dev") if metrics.get(split)), ("", {}))
+
+
+def _single(scores: Mapping[str, Any]) -> dict[str, int | float]:
+    """The scores that are one number each."""
+    return {key: value for key, value in scores.items() if isinstance(value, (int, float)) and key != "rows"}
+
+
+def _main(scores: Mapping[str, Any]) -> str:
+    return next((key for key in ("macro_f1", "accuracy") if key in scores), "")
+
+
+def _best(key: str, baselines: Mapping[str, Any]) -> str:
+    rivals = [name for name in baselines if key in baselines[name]]
+    return max(rivals, key=lambda name: float(baselines[name][key]), default="")
+
+
+def verdict(scores: Mapping[str, Any], baselines: Mapping[str, Any]) -> str:
+    """Who won, in a sentence; empty where there is nothing to compare."""
+    key = _main(scores)
+    best = _best(key, baselines)
+    if not key or not best:
+        return ""
+    rival = baselines[best]
+    ours, theirs = float(scores[key]), float(rival[key])
+    pair = f"{name_of(key)} {number(ours)} against {number(theirs)} of the best baseline ({name_of(best)})"
+    if number(ours) == number(theirs):
+        return f"A tie: {pair}. The simpler method is the better choice."
+    if ours < theirs:
+        return f"The baseline won: {pair}, {number(theirs - ours)} less. Here the simpler method is the better choice."
+    overlap = scores.get("interval") and rival.get("interval") and scores["interval"][0] <= rival["interval"][1]
+    doubt = " Their 95% intervals overlap: other test rows might reverse the order." if overlap else ""
+    return f"The model won: {pair}, {number(ours - theirs)} more.{doubt}"
+
+
+def _headline(scores: Mapping[str, Any], baselines: Mapping[str, Any]) -> Figures:
+    key = _main(scores)
+    best = _best(key, baselines)
+    told: dict[str, Cell] = {
+        name_of(name): score for name, score in _single(scores).items() if name == key or "classes" not in scores
+    }
+    told |= {"95% interval": span(scores.get("interval"))} if scores.get("interval") else {}
+    told |= {f"Best baseline: {name_of(best)}": baselines[best][key]} if best else {}
+    return Figures(told | ({"Rows": scores["rows"]} if "rows" in scores else {}))
+
+
+def _result(split: str, scores: Mapping[str, Any], baselines: Mapping[str, Any]) -> list[Part]:
+    single, main = _single(scores), _main(scores)
+    if not single:
+        return []
+    where = f"the {split} set" + (f" of {scores['rows']:,} rows" if scores.get("rows") else "")
+    everyone = _everyone("The model", scores, baselines)
+    parts: list[Part] = [
+        _headline(scores, baselines),
+        Text(verdict(scores, baselines) or f"Measured on {where}, on which the model was not trained."),
+        _scoreboard(everyone, list(single), f"Scores on {where}."),
+    ]
+    # The commonest class is far below the rest, and would squeeze their differences out of sight; the table has it.
+    shown = {name: rival for name, rival in everyone.items() if main in rival and name != NAMES["majority"]}
+    if len(shown) > 1:
+        intervals = {name: rival["interval"] for name, rival in shown.items() if rival.get("interval")}
+        caption = f"{name_of(main)} on {where}" + ("; whiskers: 95% intervals." if intervals else ".")
+        parts.insert(2, Bars({name: rival[main] for name, rival in shown.items()}, intervals, caption, "The model"))
+    return parts
+
+
+def _everyone(ours: str, scores: Mapping[str, Any], baselines: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    return {ours: scores, **{name_of(name): rival for name, rival in baselines.items()}}
+
+
+def _scoreboard(everyone: Mapping[str, Mapping[str, Any]], keys: Sequence[str], caption: str) -> Table:
+    """The model and its baselines, one score a column. Averages of precision and recall stand with the classes."""
+    keys = [key for key in keys if not key.endswith(("_precision", "_recall"))]
+    columns = ["", *map(name_of, keys)]
+    rows = [[name, *(scores.get(key) for key in keys)] for name, scores in everyone.items()]
+    if any("interval" in scores for scores in everyone.values()):
+        columns.append("95% interval")
+        rows = [[*row, span(scores.get("interval"))] for row, scores in zip(rows, everyone.values(), strict=True)]
+    return Table(columns, rows, caption, {0})
+
+
+def _classes(scores: Mapping[str, Any]) -> list[Part]:
+    classes: Mapping[str, Mapping[str, Any]] = scores.get("classes") or {}
+    if not classes:
+        return []
+    columns = ("precision", "recall", "f1")
+    rows = [[label, *map(values.get, columns), values.get("support")] for label, values in classes.items()]
+    for average in ("macro", "weighted"):
+        if f"{average}_f1" in scores:
+            means = [scores.get(f"{average}_{column}") for column in columns]
+            rows.append([f"{average.capitalize()} average", *means, scores.get("rows")])
+    return [Table(["Class", "Precision", "Recall", "F1", "Rows"], rows, highlight=set(range(len(classes), len(rows))))]
+
+
+def _confusions(scores: Mapping[str, Any]) -> list[Part]:
+    labels, matrix = list(scores.get("classes") or {}), scores.get("confusion") or []
+    if not labels or len(labels) != len(matrix):
+        return []
+    if len(labels) <= MOST_CLASSES:
+        return [
+            Confusion(
+                labels, matrix, "Rows of each true class, by what the model answered; the share is of the true class."
+            )
+        ]
+    wrong = [
+        (count, labels[i], labels[j]) for i, row in enumerate(matrix) for j, count in enumerate(row) if i != j and count
+    ]
+    rows = [[true, guess, count] for count, true, guess in sorted(wrong, reverse=True)[:MOST_CLASSES]]
+    return [Table(["True class", "Answered", "Rows"], rows, f"The commonest confusions among {len(labels)} classes.")]
+
+
+def _curves(log: Sequence[Mapping[str, Any]]) -> list[Part]:
+    def curve(kind: str, key: str) -> list[tuple[float, float]]:
+        # A run that was resumed may tell a step twice; the later word counts.
+        found = {
+            line["step"]: line[key]
+            for line in log
+            if line.get("kind") == kind and line.get(key) is not None and "step" in line
+        }
+        return sorted(found.items())
+
+    train, each = _thin(curve("train", "loss"))
+    losses = {name: points for name, points in (("training", train), ("dev", curve("dev", "loss"))) if points}
+    scores = {name_of(key): points for key in ("macro_f1", "accuracy") if (points := curve("dev", key))}
+    parts: list[Part] = []
+    if losses:
+        parts.append(
+            Lines(
+                losses,
+                "step",
+                "loss",
+                f"Each point of the training loss is the mean of {each} log lines." if each > 1 else "",
+            )
+        )
+    if scores:
+        parts.append(Lines(scores, "step", "score", "Scores on the dev set, by which the best checkpoint is chosen."))
+    return parts
+
+
+def _thin(points: Points) -> tuple[list[tuple[float, float]], int]:
+    """At most MOST_POINTS points, and how many went into each."""
+    each = max(1, math.ceil(len(points) / MOST_POINTS))
+    groups = [points[start : start + each] for start in range(0, len(points), each)]
+    return [(group[-1][0], sum(y for _, y in group) / len(group)) for group in groups], each
+
+
+def _cost(cost: Mapping[str, Any]) -> list[Part]:
+    told = {
+        name_of(key): duration(value) if key == "seconds" else round(value) if isinstance(value, float) else value
+        for key, value in cost.items()
+    }
+    return [Figures(told)] if told else []
+
+
+# ---- the model card
+
+PIPELINES = {"SequenceClassification": "text-classification", "TokenClassification": "token-classification"}
+PIPELINES |= {"MaskedLM": "fill-mask", "CausalLM": "text-generation"}
+
+
+def card(
+    folder: Path, *, language: str | Sequence[str], about: str, base: str | None, data: Mapping[str, str], license: str
+) -> str:
+    """The README.md of a run folder. `data` maps each data file to its sha256; `base` is a folder or a hub name."""
+    metrics, config = _read(folder / "metrics.json"), _read(folder / "config.json")
+    split, scores = _final(metrics)
+    baselines: Mapping[str, Any] = metrics.get("baseline") or {}
+    heads = " ".join(config.get("architectures") or [])
+    facts: dict[str, Any] = {
+        "name": folder.resolve().name,
+        "language": [language] if isinstance(language, str) else list(language),
+        "about": about,
+        "base": base,
+        "data": data,
+        "license": license,
+        "split": split,
+        "scores": scores,
+        "config": config,
+        "pipeline": next((tag for head, tag in PIPELINES.items() if f"For{head}" in heads), None),
+        "library": "transformers" if not str(config.get("model_type", "yanmo")).startswith("yanmo") else "yanmo",
+        "cost": _cost(metrics.get("cost") or {}),
+        "settings": dict(_flat(_read(folder / "settings.yaml"))),
+        "table": _scoreboard(_everyone("This model", scores, baselines), list(_single(scores)), ""),
+        "verdict": verdict(scores, baselines),
+        "weakest": min((scores.get("classes") or {}).items(), key=lambda item: item[1]["f1"], default=None),
+        "folder": str(folder),
+    }
+    front = yaml.safe_dump(_front(facts), allow_unicode=True, sort_keys=False)
+    return _card_template().render(facts, front=front)
+
+
+def _front(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """The YAML that the hub reads, without the keys that have nothing to say."""
+    base, scores, language = facts["base"], facts["scores"], facts["language"]
+    # The hub knows names only; a folder of this machine is told in the text.
+    named = base and re.fullmatch(r"[\w-][\w.-]*(/[\w.-]+)?", base) and not Path(base).exists()
+    front = {
+        "language": language[0] if len(language) == 1 else language,
+        "license": facts["license"],
+        "library_name": facts["library"],
+        "pipeline_tag": facts["pipeline"],
+        "base_model": base if named else None,
+        "metrics": [metric for metric, key in (("accuracy", "accuracy"), ("f1", "macro_f1")) if key in scores],
+        "tags": ["yanmo", *filter(None, [facts["config"].get("model_type")])],
+        "model-index": _index(facts),
+    }
+    return {key: value for key, value in front.items() if value}
+
+
+def _index(facts: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The scores as the hub reads them."""
+    scores = _single(facts["scores"])
+    if not scores or not facts["pipeline"]:
+        return []
+    found = [
+        {"type": key.split("_")[-1], "name": name_of(key), "value": round(value, 6)} for key, value in scores.items()
+    ]
+    source = {"type": "custom", "name": ", ".join(facts["data"]) or "own data", "split": facts["split"]}
+    result = {"task": {"type": facts["pipeline"]}, "dataset": source, "metrics": found}
+    return [{"name": facts["name"], "results": [result]}]
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """(dotted key, value) of the settings that shaped the training."""
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        elif value is not None and f"{prefix}{key}".split(".")[0] not in ("run", "force", "machine", "data"):
+            yield f"{prefix}{key}", str(value)
+
+
+def _card_template() -> jinja2.Template:
+    made = jinja2.Environment(  # noqa: S701 (Markdown; `cell` escapes what would end a table or begin a tag)
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        undefined=jinja2.StrictUndefined,
+        keep_trailing_newline=True,
+    )
+    made.filters.update(number=number, cell=_cell, quote=shlex.quote)
+    return made.get_template("card.md.j2")
+
+
+def _cell(value: Cell) -> str:
+    return re.sub(r"([\\`|*_\[\]])", r"\\\1", " ".join(number(value).split())).replace("<", "&lt;")

@@ -1,0 +1,130 @@
+"""The run folder: who holds it, what was asked for, what stands in it.
+
+A run folder is a Hugging Face folder with `settings.yaml` (as asked), `metrics.json` (written last: its presence says that the run
+is finished), `metrics.jsonl`, `report.html` and, while it runs, `checkpoints/`.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from yanmo import checkpoint, files
+from yanmo.errors import RunError, SettingsError
+from yanmo.machine import Machine
+from yanmo.models import hf
+from yanmo.progress import say
+from yanmo.settings import Block, differences, dump, parse_yaml
+from yanmo.train import track
+
+SETTINGS, METRICS, REPORT, CARD, CHECKPOINTS, BEST = (
+    "settings.yaml",
+    "metrics.json",
+    "report.html",
+    "README.md",
+    "checkpoints",
+    "best",
+)
+_LEFT_BY_A_RUN = (
+    *(SETTINGS, METRICS, REPORT, CARD, CHECKPOINTS, track.FILE, "events", "tokenizer.json", "tokenizer_config.json"),
+    *(checkpoint.CONFIG, checkpoint.RECORD, checkpoint.HEADS, hf.WEIGHTS),
+)
+
+
+class Common(Block):
+    """The keys that every verb with a run folder has."""
+
+    run: Path = Field(Path("runs/run"), description="the run folder")
+    force: bool = Field(False, description="true: start an existing run folder anew")
+    seed: int = Field(0, ge=0, description="of all randomness")
+    machine: Machine = Field(default_factory=Machine, description="what to run on")
+
+
+@dataclass
+class Run:
+    """A run folder that this process holds."""
+
+    folder: Path
+    settings: Common
+    resuming: bool  # it stood there before, with the same settings
+
+    @property
+    def finished(self) -> bool:
+        return (self.folder / METRICS).is_file()
+
+    @property
+    def record(self) -> dict[str, Any]:
+        return checkpoint.read_record(self.folder)
+
+    def begin(self, inputs: Mapping[str, str]) -> None:
+        """The inputs are read and sound: the folder is the run's from now on. inputs: file -> sha256 of what the run reads.
+
+        Raises SettingsError when a run that goes on would read other data than it began with."""
+        if self.resuming:
+            known = self.record.get("inputs", {})
+            changed = [name for name, digest in inputs.items() if known.get(name, digest) != digest]
+            if changed:
+                raise SettingsError(
+                    f"{self.folder}: since this run began, the content of {', '.join(changed)} has changed. Put the old file back "
+                    f"to go on, give another run=..., or force=true to start anew."
+                )
+            return
+        files.write_json(self.folder / checkpoint.RECORD, {"inputs": dict(inputs)})
+        files.write_file(self.folder / SETTINGS, dump(self.settings))
+
+    def note(self, **values: Any) -> None:
+        """Add values to the run's record."""
+        files.write_json(self.folder / checkpoint.RECORD, {**self.record, **values})
+
+    def checkpoints(self) -> list[Path]:
+        """The training checkpoints, newest first."""
+        return sorted((self.folder / CHECKPOINTS).glob("step-*[0-9]"), reverse=True)
+
+    def latest(self) -> Path | None:
+        """The newest checkpoint that is whole; a damaged one is named and passed over."""
+        for path in self.checkpoints():
+            faults = files.verify(path)
+            if not faults:
+                return path
+            say(f"warning: {faults[0]}; going back to the checkpoint before it")
+        return None
+
+
+@contextmanager
+def hold(settings: Common) -> Iterator[Run]:
+    """Hold the run folder of `settings` for this process alone. Raises SettingsError when a run with other settings stands there."""
+    folder = settings.run
+    with files.lock(folder):
+        for leftover in files.partials(folder):
+            files.remove(leftover)
+        if settings.force and (folder / SETTINGS).is_file():
+            for name in _LEFT_BY_A_RUN:
+                if (folder / name).exists():
+                    files.remove(folder / name)
+        old = folder / SETTINGS
+        if not old.is_file():
+            if (folder / checkpoint.CONFIG).exists():
+                raise RunError(
+                    f"{folder}: holds a model that is not a run of Yanmo's; nothing is overwritten. Give another run=..."
+                )
+            yield Run(folder, settings, resuming=False)
+            return
+        asked = parse_yaml(dump(settings), "settings")
+        changed = differences(parse_yaml(old.read_text("utf-8"), str(old)), asked, ignore=("force", "machine", "run"))
+        if changed:
+            raise SettingsError(
+                "\n  ".join([f"{folder}: a run with other settings stands here:", *changed])
+                + "\nGive the old settings to go on with it, another run=..., or force=true to start anew (the old run is then deleted)."
+            )
+        yield Run(folder, settings, resuming=True)
+
+
+def already(run: Run) -> dict[str, Any]:
+    """The scores of a run that is finished."""
+    say(f"{run.folder}: finished already; its scores stand in {run.folder / METRICS} (force=true starts anew)")
+    metrics: dict[str, Any] = json.loads((run.folder / METRICS).read_text("utf-8"))
+    return metrics

@@ -1,0 +1,273 @@
+"""Settings: defaults <- a YAML file <- `key=value` words, strict and typed. Machinery only: the blocks live beside the code
+that they configure, and each verb composes its own `Settings` from them.
+
+`read(schema, words)` splits a command line into settings, paths and switches. Numbers and booleans follow YAML 1.2: `3e-4` is a
+number, `no` is a word. An unknown key names the nearest known one; every fault of a command line is raised in one SettingsError.
+"""
+
+import difflib
+import re
+import types
+import typing
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from yanmo.errors import SettingsError
+
+
+class Block(BaseModel):
+    """The base of every block of settings: strict about keys, coerced by the fields' types."""
+
+    model_config = ConfigDict(extra="forbid", coerce_numbers_to_str=True, protected_namespaces=())
+
+
+S = TypeVar("S", bound=Block)
+
+
+@dataclass
+class Words(typing.Generic[S]):
+    """A command line, understood."""
+
+    settings: S
+    paths: list[Path] = field(default_factory=list)
+    json: bool = False
+    print_settings: bool = False
+
+
+# ---- reading
+
+
+class _Yaml12(yaml.SafeLoader):
+    """SafeLoader with YAML 1.2's core schema, and no key given twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                raise yaml.MarkedYAMLError(problem=f"the key '{key.value}' is given twice", problem_mark=key.start_mark)
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+_Yaml12.yaml_implicit_resolvers = {}
+for _tag, _pattern, _first in (
+    ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
+    ("int", r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+", "-+0123456789"),
+    (
+        "float",
+        r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
+        "-+0123456789.",
+    ),
+    ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+):
+    _Yaml12.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_pattern})$"), list(_first))
+
+
+def parse_yaml(text: str, where: str) -> Any:
+    try:
+        return yaml.load(text, Loader=_Yaml12)  # noqa: S506 (a SafeLoader)
+    except yaml.MarkedYAMLError as error:
+        line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise SettingsError(
+            f"{where}{line}: not valid YAML: {error.problem}. Check the indentation and the quotes there."
+        ) from None
+    except yaml.YAMLError as error:
+        raise SettingsError(f"{where}: not valid YAML: {error}") from None
+
+
+def _lines(node: yaml.Node | None, prefix: str = "") -> Iterator[tuple[str, int]]:
+    """(dotted key, line) of every key in a YAML document."""
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            yield prefix + str(key.value), key.start_mark.line + 1
+            yield from _lines(value, f"{prefix}{key.value}.")
+
+
+def read_file(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
+    """The content of a settings file, and where each dotted key stands in it ("file:line")."""
+    try:
+        text = path.read_text("utf-8")
+    except FileNotFoundError:
+        raise SettingsError(f"{path}: no such settings file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path}: can't be read as UTF-8 text: {error}") from None
+    content = parse_yaml(text, str(path))
+    if content is None:
+        return {}, {}
+    if not isinstance(content, dict):
+        raise SettingsError(
+            f"{path}:1: settings are keys and values (run: runs/mine), this is a {type(content).__name__}"
+        )
+    return content, {key: f"{path}:{line}" for key, line in _lines(yaml.compose(text, Loader=_Yaml12))}
+
+
+def put(content: dict[str, Any], key: str, value: Any) -> None:
+    """Set a dotted key in nested dicts."""
+    *parents, last = key.split(".")
+    for parent in parents:
+        inner = content.get(parent)
+        if not isinstance(inner, dict):
+            inner = content[parent] = {}
+        content = inner
+    content[last] = value
+
+
+_OVERRIDE = re.compile(r"([A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z0-9_\-]+)*)=(.*)", re.DOTALL)
+_SWITCHES = {"--json": "json", "--print-settings": "print_settings"}
+
+
+def read(schema: type[S], words: Sequence[str]) -> Words[S]:
+    """Understand `[settings.yaml] [PATH ...] [key=value ...] [--json] [--print-settings]`."""
+    content: dict[str, Any] = {}
+    places: dict[str, str] = {}
+    paths: list[Path] = []
+    overrides: list[tuple[str, Any]] = []
+    switches: dict[str, bool] = {}
+    for word in words:
+        if word in _SWITCHES:
+            switches[_SWITCHES[word]] = True
+        elif word.startswith("--"):
+            raise SettingsError(
+                f"unknown option '{word}'. Settings are given as key=value; the options are {', '.join(_SWITCHES)}, --help."
+            )
+        elif match := _OVERRIDE.fullmatch(word):
+            key, text = match.groups()
+            value = parse_yaml(text, f"{key}=")
+            # The typed field coerces a word itself, so that a label called 1.10 stays 1.10.
+            overrides.append((key, value if value is None or isinstance(value, (dict, list)) else text))
+        elif word.endswith((".yaml", ".yml")):
+            if places:
+                raise SettingsError(
+                    f"two settings files given; '{word}' is the second. Put them in one, or use key=value."
+                )
+            content, places = read_file(Path(word))
+        else:
+            paths.append(Path(word))
+    for key, value in overrides:
+        put(content, key, value)
+        places[key] = f"{key}="
+    return Words(build(schema, content, places), paths, **switches)
+
+
+def from_arguments(schema: type[S], settings: str | Path | None, keys: Mapping[str, Any]) -> S:
+    """The same for Python: an optional settings file, and keyword arguments that are blocks or dotted keys."""
+    content, places = read_file(Path(settings)) if settings else ({}, {})
+    for key, value in keys.items():
+        inner = content.get(key)
+        if isinstance(value, Mapping) and isinstance(inner, dict):
+            inner.update(value)
+        else:
+            put(content, key, value)
+    return build(schema, content, places)
+
+
+# ---- checking
+
+
+def build(schema: type[S], content: dict[str, Any], places: Mapping[str, str]) -> S:
+    """Validate nested `content`; every fault is listed with its place in one SettingsError."""
+    try:
+        return schema.model_validate(content)
+    except ValidationError as error:
+        known = sorted(keys(schema))
+        lines = [_fault(dict(fault), places, known) for fault in error.errors()]
+        raise SettingsError("\n".join(dict.fromkeys(lines))) from None
+
+
+def _fault(fault: dict[str, Any], places: Mapping[str, str], known: list[str]) -> str:
+    # pydantic puts the tag of a chosen variant (the task's name) into the path; the user never wrote it.
+    words = [str(part) for part in fault["loc"]]
+    candidates = [".".join(words), ".".join(words[:1] + words[2:])]
+    key = next(
+        (name for name in candidates if name in places or name in known), candidates[-1 if len(words) > 2 else 0]
+    )
+    place = places.get(key) or next((places[k] for k in places if key.startswith(k + ".")), "settings")
+    where = f"{place}: " if place != f"{key}=" else ""
+    if fault["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(key, known, n=1, cutoff=0.5) or [
+            name for name in known if name.rsplit(".", 1)[-1] == key.rsplit(".", 1)[-1]
+        ]
+        hint = (
+            f"; did you mean '{near[0]}'?" if near else f"; known keys: {', '.join(k for k in known if '.' not in k)}"
+        )
+        return f"{where}unknown key '{key}'{hint}"
+    message = fault["msg"][0].lower() + fault["msg"][1:].removeprefix("alue error, ") if fault["msg"] else ""
+    message = message.removeprefix("value error, ")
+    given = "" if fault["type"] in ("missing", "value_error") else f" (given: {fault['input']!r})"
+    return f"{where}{key or 'settings'}: {message}{given}"
+
+
+def _blocks(annotation: Any) -> Iterator[type[Block]]:
+    """The Block classes inside an annotation: itself, or the variants of a union."""
+    if isinstance(annotation, type) and issubclass(annotation, Block):
+        yield annotation
+    elif typing.get_origin(annotation) in (typing.Union, types.UnionType, typing.Annotated):
+        for inner in typing.get_args(annotation):
+            yield from _blocks(inner)
+
+
+def keys(schema: type[Block], prefix: str = "") -> set[str]:
+    """Every dotted key that a schema knows."""
+    found: set[str] = set()
+    for name, info in schema.model_fields.items():
+        found.add(prefix + name)
+        for block in _blocks(info.annotation):
+            found |= keys(block, f"{prefix}{name}.")
+    return found
+
+
+# ---- writing
+
+
+def dump(settings: Block, indent: str = "") -> str:
+    """The settings as commented YAML that `read` gives back unchanged."""
+    lines = []
+    for name, info in type(settings).model_fields.items():
+        value = getattr(settings, name)
+        comment = f"  # {info.description}" if info.description else ""
+        if isinstance(value, Block):
+            lines.append(f"{indent}{name}:{comment}")
+            lines.append(dump(value, indent + "  ").rstrip("\n"))
+        else:
+            lines.append(f"{indent}{name}: {_scalar(value)}{comment}")
+    return "\n".join(lines) + "\n"
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes what `_Yaml12` reads back as the same value: it quotes words that 1.2 would take for something else."""
+
+
+_Dumper.yaml_implicit_resolvers = dict(_Yaml12.yaml_implicit_resolvers)
+
+
+def _scalar(value: Any) -> str:
+    plain = value.model_dump(mode="json") if isinstance(value, BaseModel) else value
+    plain = str(plain) if isinstance(plain, Path) else plain
+    if isinstance(plain, float):  # PyYAML writes 1e-05, which some readers take for a word
+        text = repr(plain)
+        return text.replace("inf", ".inf") if "inf" in text else text
+    text = yaml.dump(plain, Dumper=_Dumper, default_flow_style=True, allow_unicode=True, width=1 << 20)
+    return text.removesuffix("\n...\n").rstrip("\n")
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any], ignore: Sequence[str] = ()) -> list[str]:
+    """Dotted keys whose values differ between two nested mappings, in words."""
+    flat_old, flat_new = dict(_flat(old)), dict(_flat(new))
+    return [
+        f"{key}: was {flat_old.get(key, '(absent)')!r}, now {flat_new.get(key, '(absent)')!r}"
+        for key in sorted(flat_old.keys() | flat_new.keys())
+        if flat_old.get(key) != flat_new.get(key) and key.split(".")[0] not in ignore
+    ]
+
+
+def _flat(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in content.items():
+        if isinstance(value, Mapping) and value:
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield prefix + str(key), value

@@ -1,0 +1,87 @@
+"""Classification: one label of several for a text, or for a pair of texts."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch.nn import functional as F
+
+from yanmo.errors import DataError, gather
+from yanmo.models.base import Model
+from yanmo.settings import Block
+from yanmo.tasks import metrics
+from yanmo.tasks.base import Answer, Loss, Scores, ids_of
+from yanmo.text.batches import Batch, Key, pack
+from yanmo.text.sources import Example
+from yanmo.text.tokenizer import Tokenizer
+
+
+class Settings(Block):
+    name: Literal["classify"] = "classify"
+    max_length: int = Field(256, ge=4, description="longer texts are cut to this many tokens")
+    label_smoothing: float = Field(0.0, ge=0, lt=1, description="how much of the truth is spread over all labels")
+
+
+class Classify:
+    """Cross-entropy over `labels`. The order of `labels` is the order of the head's outputs."""
+
+    name = "classify"
+    head = "classify"
+    best = "macro_f1"
+
+    def __init__(self, settings: Settings, tokenizer: Tokenizer, labels: Sequence[str]) -> None:
+        self.settings = settings
+        self.tokenizer = tokenizer
+        self.labels = list(labels)
+        self.numbers = {label: number for number, label in enumerate(labels)}
+
+    def prepare(self, examples: Sequence[Example]) -> list[Example]:
+        known = ", ".join(self.labels[:10]) + (", ..." if len(self.labels) > 10 else "")
+        faults = [
+            f"{e.where}: label '{label}' was never seen in training (known: {known})"
+            for e in examples
+            for label in e.labels
+            if label not in self.numbers
+        ]
+        gather(
+            faults,
+            f"{len(faults)} rows bear labels that the model can't know; correct them or train on them:",
+            DataError,
+        )
+        return self.tokenizer.tokenise(examples, self.settings.max_length)
+
+    def batch(self, examples: Sequence[Example], key: Key | None) -> Batch:
+        labelled = all(e.labels for e in examples)
+        return Batch(
+            source=pack(ids_of(examples), [e.types for e in examples]),
+            labels=torch.tensor([self.numbers[e.labels[0]] for e in examples]) if labelled else None,
+            rows=tuple(e.id for e in examples),
+        )
+
+    def loss(self, model: Model, batch: Batch) -> Loss:
+        if batch.labels is None:
+            raise DataError(f"rows without a label can't be trained on: {', '.join(batch.rows[:5])}")
+        logits = model.head(model.hidden(batch), batch.source)
+        total = F.cross_entropy(logits, batch.labels, reduction="sum", label_smoothing=self.settings.label_smoothing)
+        return Loss(total, len(batch.labels))
+
+    def predict(self, model: Model, batch: Batch) -> list[Answer]:
+        logits = model.head(model.hidden(batch), batch.source)
+        rows = logits.float().softmax(-1).tolist()
+        return [
+            {
+                "label": self.labels[max(range(len(row)), key=row.__getitem__)],
+                "probabilities": dict(zip(self.labels, row, strict=True)),
+            }
+            for row in rows
+        ]
+
+    def score(self, answers: Sequence[Answer], examples: Sequence[Example]) -> Scores:
+        truths = np.array([self.numbers[e.labels[0]] for e in examples])
+        guesses = np.array([self.numbers[a["label"]] for a in answers])
+        return metrics.classification(truths, guesses, self.labels)
+
+    def record(self) -> Mapping[str, Any]:
+        return self.settings.model_dump(mode="json")

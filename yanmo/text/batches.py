@@ -1,0 +1,164 @@
+"""Batches without padding: rows packed end to end under a budget of tokens, in an order that is a pure function of
+(seed, epoch, index), so that a cursor of two numbers is all that a resumed run needs.
+
+It knows lengths, not meanings: the collate that it is given (`Task.batch`) makes the Batch.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from yanmo.text.sources import Example
+
+
+@dataclass(frozen=True)
+class Run:
+    """Rows of tokens packed end to end."""
+
+    ids: Tensor  # (tokens,)
+    lengths: tuple[int, ...]  # of each row; plain numbers, since kernels are chosen by them
+    types: Tensor | None = None  # (tokens,) segment of each token; None means all 0
+
+    @cached_property
+    def positions(self) -> Tensor:
+        """(tokens,) each token's place in its row, from 0."""
+        ends = np.cumsum(self.lengths)
+        starts = np.repeat(ends - self.lengths, self.lengths)
+        return torch.from_numpy(np.arange(len(starts)) - starts).to(self.ids.device)
+
+    @cached_property
+    def starts(self) -> Tensor:
+        """(rows,) where each row begins."""
+        return torch.from_numpy(np.cumsum((0, *self.lengths[:-1]))).to(self.ids.device)
+
+    @cached_property
+    def row_of(self) -> Tensor:
+        """(tokens,) the row that each token belongs to."""
+        return torch.from_numpy(np.repeat(np.arange(len(self.lengths)), self.lengths)).to(self.ids.device)
+
+    def padded(self, values: Tensor, fill: float = 0) -> Tensor:
+        """Packed (tokens, ...) -> rectangle (rows, longest, ...), for families that need one."""
+        rectangle = values.new_full((len(self.lengths), max(self.lengths), *values.shape[1:]), fill)
+        rectangle[self.row_of, self.positions] = values
+        return rectangle
+
+    def flat(self, rectangle: Tensor) -> Tensor:
+        """The inverse: (rows, longest, ...) -> packed (tokens, ...)."""
+        return rectangle[self.row_of, self.positions]
+
+    def to(self, device: torch.device) -> "Run":
+        return Run(self.ids.to(device), self.lengths, None if self.types is None else self.types.to(device))
+
+
+def pack(rows: Sequence[np.ndarray], types: Sequence[np.ndarray | None] = ()) -> Run:
+    """Rows of ids -> a Run. `types` (a row may be None) are packed only when some row has them."""
+    lengths = tuple(len(row) for row in rows)
+    kinds = None
+    if any(kind is not None for kind in types):
+        filled = [np.zeros(size, np.int64) if kind is None else kind for kind, size in zip(types, lengths, strict=True)]
+        kinds = torch.from_numpy(np.concatenate(filled).astype(np.int64))
+    return Run(torch.from_numpy(np.concatenate(rows).astype(np.int64)), lengths, kinds)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a model and a task are given at once."""
+
+    source: Run
+    target: Run | None = None  # the second run of an encoder-decoder
+    labels: Tensor | None = None  # what the task compares with
+    select: Tensor | None = None  # (n,) the token positions whose logits the task wants; None means all
+    rows: tuple[str, ...] = ()  # the examples' ids
+    progress: float = 0.0  # of the run, 0 to 1
+
+    def to(self, device: torch.device) -> "Batch":
+        def move(tensor: Tensor | None) -> Tensor | None:
+            return None if tensor is None else tensor.to(device)
+
+        target = None if self.target is None else self.target.to(device)
+        return replace(
+            self, source=self.source.to(device), target=target, labels=move(self.labels), select=move(self.select)
+        )
+
+
+class Key(NamedTuple):
+    """What all randomness of a batch is drawn from."""
+
+    seed: int
+    epoch: int
+    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody needs
+
+    def generator(self) -> np.random.Generator:
+        """A counter-based generator (Philox): equal keys give equal numbers, on any machine."""
+        return np.random.Generator(np.random.Philox(key=[self.seed & (2**64 - 1), (self.epoch << 32) + self.index]))
+
+
+class Cursor(NamedTuple):
+    """The next batch to be consumed."""
+
+    epoch: int = 0
+    index: int = 0  # type: ignore[assignment]  # as above
+
+
+Collate = Callable[[Sequence[Example], Key | None], Batch]
+_POOL = 64  # batches' worth of rows that are sorted together: enough for equal lengths, few enough for a random order
+
+
+def plan(lengths: np.ndarray, budget: int, seed: int, epoch: int) -> list[np.ndarray]:
+    """The batches of one epoch, as arrays of row numbers: shuffled, then rows of like length together, at most `budget` tokens each
+    (a longer row stands alone), each sorted by length."""
+    generator = Key(seed, epoch, 2**32 - 1).generator()
+    order = generator.permutation(len(lengths))
+    rows_per_pool = max(1, int(_POOL * budget / max(1.0, float(lengths.mean()))))
+    batches: list[np.ndarray] = []
+    for start in range(0, len(order), rows_per_pool):
+        pool = order[start : start + rows_per_pool]
+        batches += cut(pool[np.argsort(lengths[pool], kind="stable")], lengths, budget)
+    return [batches[i] for i in generator.permutation(len(batches))]
+
+
+def cut(rows: np.ndarray, lengths: np.ndarray, budget: int) -> list[np.ndarray]:
+    """Cut a list of row numbers into runs of at most `budget` tokens."""
+    batches: list[np.ndarray] = []
+    ends = np.cumsum(lengths[rows])
+    start = 0
+    while start < len(rows):
+        used = ends[start - 1] if start else 0
+        stop = max(start + 1, int(np.searchsorted(ends, used + budget, side="right")))
+        batches.append(rows[start:stop])
+        start = stop
+    return batches
+
+
+def stream(
+    examples: Sequence[Example],
+    lengths: np.ndarray,
+    collate: Collate,
+    *,
+    budget: int,
+    seed: int,
+    cursor: Cursor,
+) -> Iterator[tuple[Batch, Cursor]]:
+    """Training batches without end, from `cursor` on, each with the cursor of the one after it."""
+    epoch, index = cursor
+    while True:
+        batches = plan(lengths, budget, seed, epoch)
+        for number in range(index, len(batches)):
+            batch = collate([examples[row] for row in batches[number]], Key(seed, epoch, number))
+            last = number + 1 == len(batches)
+            yield batch, Cursor(epoch + 1, 0) if last else Cursor(epoch, number + 1)
+        epoch, index = epoch + 1, 0
+
+
+def once(
+    examples: Sequence[Example], lengths: np.ndarray, collate: Collate, *, budget: int
+) -> Iterator[tuple[Batch, np.ndarray]]:
+    """Every row once, for evaluation: batches of like length, each with the row numbers that it holds."""
+    rows = np.argsort(lengths, kind="stable")
+    for part in cut(rows, lengths, budget):
+        yield collate([examples[row] for row in part], None), part

@@ -1,0 +1,35 @@
+"""Text -> cleaner text: as people and models read it (`normalise`), and as rows are compared (`canonical`).
+
+Knows Unicode, and what full-width means in Chinese text. Knows no rows, labels or files.
+"""
+
+import re
+import unicodedata
+
+# Of full-width ASCII these are Chinese punctuation, and meant; the rest was typed in the wrong mode.
+_CHINESE_PUNCTUATION = "！（），：；？～"
+_HALF_WIDTH = {wide: wide - 0xFEE0 for wide in range(0xFF01, 0xFF5F) if chr(wide) not in _CHINESE_PUNCTUATION}
+# Control characters that are no white space, invisible marks, and halves of surrogate pairs, which UTF-8 can't hold.
+# The joiners U+200C and U+200D stay: emoji and several scripts need them.
+_INVISIBLE = re.compile(
+    "[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff\ud800-\udfff]+"
+)
+_NEITHER_LETTER_NOR_DIGIT = re.compile(r"[\W_]+")
+
+
+def normalise(text: str) -> str:
+    """Text as it should be read: NFC; full-width letters, digits, signs and spaces made half width, but not Chinese
+    punctuation; control and invisible characters dropped; every run of white space one space, none at the ends.
+
+    Idempotent. It never changes what `canonical` gives.
+    """
+    visible = _INVISIBLE.sub("", text).translate(_HALF_WIDTH)
+    # Composed last: what was dropped may have stood between a letter and its accent.
+    return " ".join(unicodedata.normalize("NFC", visible).split())
+
+
+def canonical(text: str) -> str:
+    """Text as rows are compared: NFKC, case folded, letters and digits only; empty if it has none."""
+    # Composed again after folding, which can take letters apart (ΐ): a bare accent is no letter and would be lost.
+    folded = unicodedata.normalize("NFKC", _INVISIBLE.sub("", text)).casefold()
+    return _NEITHER_LETTER_NOR_DIGIT.sub("", unicodedata.normalize("NFKC", folded))

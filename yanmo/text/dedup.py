@@ -1,0 +1,181 @@
+"""Rows -> rows that differ: exact duplicates, contradictions, near duplicates and fragments go, each counted.
+
+Two texts are compared in canonical form (letters and digits only), as sets of their runs of 8 characters: their grams.
+Knows the first text of a row and its labels. Knows nothing of files and parts. Holds all rows in memory.
+
+The comparison is exact: nothing is sampled, no common gram is left out. What keeps it cheap is the order of a row's
+grams, the rarest first: a row that shares m of another's n grams holds one of its first n - m + 1, so only rows that
+hold one of those are compared, and what stands in every row is hardly ever looked up. Time grows with the square of the
+rows only where one text makes up about half of each of many rows, almost enough to be duplicates. (Grams are known by
+hashes of 64 bits: among a million of them the chance that any two are taken for one is below one in a million.)
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import compress
+
+import numpy as np
+from numpy.typing import NDArray
+
+from yanmo.text.clean import canonical
+from yanmo.text.sources import Example
+
+GRAM = 8  # characters
+NEAR = 0.5  # near duplicates: shared grams / grams of both (Jaccard)
+HELD = 0.8  # fragments: shared grams / grams of the fragment
+
+Integers = NDArray[np.int64]
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What became of the rows: `rows` is the sum of all other counts."""
+
+    rows: int
+    empty: int  # without a letter or digit
+    contradicting: int  # of one canonical text under differing labels: all its rows
+    exact: int  # the canonical text of an earlier row
+    near: int  # at least NEAR of the grams in common with an earlier row
+    fragments: int  # all of the text, or at least HELD of its grams, stands in one other row
+    kept: int
+
+
+def deduplicate(examples: Sequence[Example]) -> tuple[list[Example], Report]:
+    """Rows of which no two are duplicates, near duplicates or fragments of one another, in their order; and the counts.
+
+    Of near duplicates the first stays, whatever their labels. That verdict rests on the texts of the row and of earlier
+    rows alone (contradicting ones too), so appended rows never change it; they can contradict an old row, or hold it.
+    """
+    texts = [canonical(example.texts[0]) for example in examples]
+    first: dict[str, int] = {}
+    contradicting = set()
+    for row, text in enumerate(texts):
+        if text and set(examples[first.setdefault(text, row)].labels) != set(examples[row].labels):
+            contradicting.add(text)
+    distinct = list(first)
+    grams = Grams(distinct)
+    agreed = np.array([text not in contradicting for text in distinct], dtype=bool)
+    unlike = agreed & _firsts(grams)
+    whole = _wholes(distinct, grams, unlike)
+    kept = [examples[first[distinct[row]]] for row in np.flatnonzero(whole)]
+    empty = texts.count("")
+    disputed = sum(text in contradicting for text in texts)
+    report = Report(
+        rows=len(examples),
+        empty=empty,
+        contradicting=disputed,
+        exact=len(examples) - empty - disputed - int(agreed.sum()),
+        near=int(agreed.sum() - unlike.sum()),
+        fragments=int(unlike.sum()) - len(kept),
+        kept=len(kept),
+    )
+    return kept, report
+
+
+def _firsts(grams: "Grams") -> Mask:
+    """The rows that are no near duplicates of an earlier such row."""
+    kept = np.zeros(len(grams.sizes), dtype=bool)
+    for row in range(len(kept)):
+        kept[row] = not grams.near(row, kept).size
+    return kept
+
+
+def _wholes(texts: Sequence[str], grams: "Grams", among: Mask) -> Mask:
+    """The rows `among` these that are no fragments of another such row. They must be free of near duplicates."""
+    kept = np.zeros_like(among)
+    # The largest first: whatever could hold a row has been decided before it.
+    for row in np.argsort(-grams.sizes, kind="stable"):
+        kept[row] = among[row] and not grams.holders(row, kept).size
+    short = kept & (grams.sizes == 0)
+    found, _ = short_inside(list(compress(texts, short)), list(compress(texts, kept)))
+    kept[short] = ~found
+    return kept
+
+
+class Grams:
+    """The grams of canonical texts, and which rows hold each. Texts shorter than a gram have none and resemble nothing.
+
+    sizes   (rows) how many distinct grams each row has
+    """
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        owners, hashes = _hashed(texts, GRAM)
+        _, names, occurrences = np.unique(hashes, return_inverse=True, return_counts=True)
+        rank = np.empty(len(occurrences), dtype=np.int64)
+        rank[np.argsort(occurrences, kind="stable")] = np.arange(len(occurrences))
+        # A gram's number is its rank in rarity, so sorting by (row, number) puts the rarest grams of each row first.
+        rows, self._grams = np.divmod(np.unique(owners * len(rank) + rank[names]), max(len(rank), 1))
+        self.sizes: Integers = np.bincount(rows, minlength=len(texts))
+        self._starts = _offsets(self.sizes)
+        self._holders = rows[np.argsort(self._grams, kind="stable")]
+        self._holders_starts = _offsets(np.bincount(self._grams, minlength=len(rank)))
+
+    def near(self, row: int, among: Mask) -> Integers:
+        """The rows `among` these that are near duplicates of `row`. `among` must leave out the row itself."""
+        size = self.sizes[row]
+        rows, shared = self._sharing(row, math.ceil(NEAR * size), among)
+        near: Integers = rows[shared >= NEAR * (size + self.sizes[rows] - shared)]
+        return near
+
+    def holders(self, row: int, among: Mask) -> Integers:
+        """The rows `among` these of which `row` is a fragment. `among` must leave out the row itself."""
+        least = math.ceil(HELD * self.sizes[row])
+        rows, shared = self._sharing(row, least, among)
+        holders: Integers = rows[shared >= least]
+        return holders
+
+    def _sharing(self, row: int, least: int, among: Mask) -> tuple[Integers, Integers]:
+        """All rows that share `least` grams with `row`, and some that share fewer; and how many they share."""
+        grams = self._grams[self._starts[row] : self._starts[row + 1]]
+        rarest = grams[: len(grams) - least + 1]
+        holders = self._holders[_ranges(self._holders_starts[rarest], self._holders_starts[rarest + 1])]
+        holders = holders[among[holders]]
+        if not holders.size:  # as with most rows
+            return holders, holders
+        rows = np.unique(holders)
+        theirs = self._grams[_ranges(self._starts[rows], self._starts[rows + 1])]
+        shared = np.add.reduceat(np.isin(theirs, grams), _offsets(self.sizes[rows])[:-1], dtype=np.int64)
+        return rows, shared
+
+
+def short_inside(needles: Sequence[str], texts: Sequence[str]) -> tuple[Mask, Mask]:
+    """Which needles (canonical, shorter than a gram) stand in a longer text, and which texts hold such a needle."""
+    found, holding = np.zeros(len(needles), dtype=bool), np.zeros(len(texts), dtype=bool)
+    lengths = np.array([len(text) for text in texts], dtype=np.int64)
+    for size in sorted({len(needle) for needle in needles} - {0}):
+        numbers = [number for number, needle in enumerate(needles) if len(needle) == size]
+        _, sought = _hashed([needles[number] for number in numbers], size)
+        owners, hashes = _hashed(texts, size)
+        hits = np.isin(hashes, sought) & (lengths[owners] > size)
+        found[numbers] = np.isin(sought, hashes[hits])
+        holding[owners[hits]] = True
+    return found, holding
+
+
+# Fixed odd numbers; the hashes are never stored.
+_FACTORS = np.random.default_rng(GRAM).integers(1 << 63, size=GRAM, dtype=np.uint64) * np.uint64(2) + np.uint64(1)
+
+
+def _hashed(texts: Sequence[str], size: int) -> tuple[Integers, NDArray[np.uint64]]:
+    """Every run of `size` characters inside a text, in order: the number of the text, and the hash of the run."""
+    characters = np.frombuffer("".join(texts).encode("utf-32-le"), dtype=np.uint32).astype(np.uint64)
+    owners = np.repeat(np.arange(len(texts)), [len(text) for text in texts])
+    runs = max(len(characters) - size + 1, 0)
+    hashes = np.zeros(runs, dtype=np.uint64)
+    for place in range(size):
+        hashes += characters[place : place + runs] * _FACTORS[place]
+    inside = owners[:runs] == owners[size - 1 : size - 1 + runs]
+    return owners[:runs][inside], hashes[inside]
+
+
+def _offsets(lengths: Integers) -> Integers:
+    """Where each of several runs of these lengths, laid end to end, starts; and where the last ends."""
+    return np.concatenate([[0], np.cumsum(lengths)])
+
+
+def _ranges(starts: Integers, stops: Integers) -> Integers:
+    """The numbers of several ranges, end to end."""
+    offsets = _offsets(stops - starts)
+    return np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], stops - starts)

@@ -1,0 +1,95 @@
+"""The training loop, as a generator: it yields after each optimiser step and the caller decides what happens next.
+
+Accumulation, clipping, penalties and the check for numbers that are not finite live inside. Logging, evaluation, saving and
+stopping do not: they are the caller's. Gradients stay alive until the next turn.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+import torch
+from torch import nn
+
+from yanmo.errors import TrainingError
+from yanmo.models.base import Model
+from yanmo.tasks.base import Loss, Task
+from yanmo.text.batches import Batch, Cursor
+from yanmo.train.optim import penalise
+
+Backward = Callable[[Model, Task, Batch], Loss]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the loop must know of a run."""
+
+    steps: int
+    factor: Callable[[int], float]  # step -> share of the initial learning rate
+    device: torch.device
+    start: int = 0  # the first step to do, when a run goes on
+    accumulate: int = 1  # batches per step
+    clip: float | None = 1.0  # largest norm of all gradients together
+    l1: float = 0.0
+    l2: float = 0.0
+
+
+@dataclass(frozen=True)
+class Step:
+    """One optimiser step that has been done."""
+
+    number: int  # from 1
+    loss: float  # mean per row or token
+    tokens: int
+    norm: float  # of all gradients, before clipping
+    lr: float
+    cursor: Cursor  # of the next batch
+
+
+def plain(model: Model, task: Task, batch: Batch) -> Loss:
+    """Forward and backward of the summed loss. FGM and private training put another function in its place."""
+    loss = task.loss(model, batch)
+    loss.total.backward()  # type: ignore[no-untyped-call]
+    return loss
+
+
+def steps(
+    model: nn.Module,
+    task: Task,
+    batches: Iterator[tuple[Batch, Cursor]],
+    optimiser: torch.optim.Optimizer,
+    plan: Plan,
+    backward: Backward = plain,
+) -> Iterator[Step]:
+    """Train from `plan.start` to `plan.steps`. Raises TrainingError before a loss or gradient that is not finite reaches a weight."""
+    parameters = [p for group in optimiser.param_groups for p in group["params"]]
+    for number in range(plan.start, plan.steps):
+        factor = plan.factor(number)
+        for group in optimiser.param_groups:
+            group["lr"] = group["initial_lr"] * factor
+        optimiser.zero_grad(set_to_none=True)
+        model.train()
+        rows: list[str] = []
+        total, count, tokens = 0.0, 0, 0
+        for _ in range(plan.accumulate):
+            batch, cursor = next(batches)
+            batch = replace(batch, progress=number / plan.steps).to(plan.device)
+            loss = backward(model, task, batch)  # type: ignore[arg-type]  # a family's module is a Model
+            total += float(loss.total.detach())
+            count += loss.count
+            tokens += len(batch.source.ids)
+            rows += batch.rows
+        gradients = [p.grad for p in parameters if p.grad is not None]
+        norm = float(torch.nn.utils.get_total_norm(gradients)) / max(1, count)
+        lr = optimiser.param_groups[0]["lr"]
+        if not (abs(total) < float("inf") and norm < float("inf")):
+            raise TrainingError(
+                f"step {number + 1}: the loss is {total / max(1, count)} and the gradient norm {norm} (learning rate {lr:.2e}); no weight "
+                f"was changed. Rows: {', '.join(rows[:5])}. Lower train.lr, raise train.warmup, or look at these rows."
+            )
+        clipped = 1.0 if plan.clip is None or norm <= plan.clip else plan.clip / norm
+        # The losses are sums: dividing the gradients once makes them means over all batches of the step.
+        torch._foreach_mul_(gradients, clipped / max(1, count))
+        if plan.l1 or plan.l2:
+            penalise(parameters, l1=plan.l1, l2=plan.l2)
+        optimiser.step()
+        yield Step(number + 1, total / max(1, count), tokens, norm, lr, cursor)

@@ -1,0 +1,69 @@
+"""The state that a run needs to go on as if nothing had happened: optimiser, random states, cursor and progress.
+
+Tensors as safetensors, the rest as JSON; never pickle. The weights beside them are an ordinary model folder.
+"""
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from yanmo import files
+from yanmo.errors import ModelError
+from yanmo.text.batches import Cursor
+
+TENSORS, STATE = "training.safetensors", "training.json"
+
+
+@dataclass
+class Progress:
+    """Where a run stands. Everything here is ready for JSON."""
+
+    step: int = 0
+    cursor: Cursor = field(default_factory=Cursor)
+    best: dict[str, Any] | None = None  # the dev scores of the best evaluation so far
+    best_step: int = 0
+    worse: int = 0  # evaluations since the best one
+    seconds: float = 0.0
+    tokens: int = 0
+    losses: list[float] = field(default_factory=list)  # since the last line of the log
+    finished: bool = False  # early stopping has spoken
+
+
+def save(folder: Path, model: nn.Module, optimiser: torch.optim.Optimizer, progress: Progress) -> None:
+    """Write the training state into a folder that is being made by `files.write_folder`."""
+    names: dict[Tensor, str] = {parameter: name for name, parameter in model.named_parameters()}
+    tensors = {"random.cpu": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        tensors["random.cuda"] = torch.cuda.get_rng_state()
+    for parameter, state in optimiser.state.items():
+        for key, value in state.items():
+            tensors[f"optimiser.{key}.{names[parameter]}"] = torch.as_tensor(value).detach().contiguous()
+    safetensors.torch.save_file(tensors, folder / TENSORS)
+    files.write_json(folder / STATE, asdict(progress))
+
+
+def load(folder: Path, model: nn.Module, optimiser: torch.optim.Optimizer) -> Progress:
+    """Put the training state back and answer with the progress. Call it last: it sets the random states."""
+    try:
+        tensors = safetensors.torch.load_file(folder / TENSORS)
+        content = json.loads((folder / STATE).read_text("utf-8"))
+        progress = Progress(**content | {"cursor": Cursor(*content["cursor"])})
+    except (OSError, ValueError, TypeError, KeyError, safetensors.SafetensorError) as error:
+        raise ModelError(
+            f"{folder}: the training state can't be read ({error}); give force=true to start anew"
+        ) from None
+    parameters = dict(model.named_parameters())
+    for name, tensor in tensors.items():
+        kind, _, rest = name.partition(".")
+        if kind == "optimiser":
+            key, _, parameter = rest.partition(".")
+            optimiser.state[parameters[parameter]][key] = tensor
+    if "random.cuda" in tensors and torch.cuda.is_available():
+        torch.cuda.set_rng_state(tensors["random.cuda"])
+    torch.set_rng_state(tensors["random.cpu"])
+    return progress
