@@ -4,6 +4,7 @@ One table, verb -> module in commands/. Nothing heavy is imported until a verb r
 `command(words) -> result`; this page parses, prints, and turns errors into one message and an exit status.
 """
 
+import errno
 import importlib
 import json
 import os
@@ -79,8 +80,13 @@ for _name, _about in VERBS.items():
     app.command(_name, help=_about, epilog=f"Example: {EXAMPLES[_name]}")(_verb(_name))
 
 
+# What the system says when there is nowhere to write to, also of a file that it does not name (standard output).
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
+_STOPPED = "stopped; what was finished is kept, and the same command goes on from there"
+
+
 def _terminated(number: int, frame: FrameType | None) -> None:
-    raise Interrupted("stopped; what was finished is kept, and the same command goes on from there", number)
+    raise Interrupted(_STOPPED, number)
 
 
 def main(words: list[str] | None = None) -> int:
@@ -88,26 +94,32 @@ def main(words: list[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, _terminated)
     try:
         status: Any = app(words, standalone_mode=False)
+        sys.stdout.flush()  # a full disk is heard of here, not after the end
+        if status == 128 + signal.SIGINT:  # what typer makes of KeyboardInterrupt
+            return _fail(Interrupted(_STOPPED, signal.SIGINT))
         return status if isinstance(status, int) else 0
     except YanmoError as error:
         return _fail(error)
-    except KeyboardInterrupt:
-        return _fail(
-            Interrupted("stopped; what was finished is kept, and the same command goes on from there", signal.SIGINT)
-        )
     except BrokenPipeError:  # the reader of our output has gone, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _forget_output()
         return 1
     except OSError as error:
-        if error.filename is None:
+        if error.filename is None and error.errno not in _NO_ROOM:
             raise
-        return _fail(StorageError(f"{error.filename}: {error.strerror}"))
+        if error.filename is None:
+            _forget_output()
+        return _fail(StorageError(f"{error.filename or 'the output'}: {error.strerror}"))
     except Exception as error:
         show = getattr(error, "show", None)  # a usage error of the command-line library
         if show is None:
             raise
         show()
         return int(getattr(error, "exit_code", 2))
+
+
+def _forget_output() -> None:
+    """Python writes what is left in standard output when it ends; let that go nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _fail(error: YanmoError) -> int:

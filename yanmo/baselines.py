@@ -1,6 +1,5 @@
 """What a learned model must beat, on the same split: the majority label, naive Bayes, and a linear SVM over TF-IDF."""
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,17 +7,14 @@ import numpy as np
 
 from yanmo.tasks.base import Scores
 from yanmo.tasks.metrics import classification
+from yanmo.text.clean import language
 from yanmo.text.sources import Example
 
-_CHINESE = re.compile(r"[\u3400-\u9fff]")
-
-
-def words_or_characters(texts: Sequence[str]) -> dict[str, Any]:
-    """TF-IDF settings for a language: runs of 1 to 3 characters for Chinese, of 1 to 2 words for languages that put spaces."""
-    sample = "".join(texts[:2000])
-    if len(_CHINESE.findall(sample)) > 0.2 * len(sample):
-        return {"analyzer": "char", "ngram_range": (1, 3)}
-    return {"analyzer": "word", "ngram_range": (1, 2), "token_pattern": r"(?u)\b\w+\b|[^\w\s]"}
+# Runs of 1 to 3 characters for Chinese, of 1 to 2 words for languages that put spaces.
+_FEATURES: dict[str, dict[str, Any]] = {
+    "zh": {"analyzer": "char", "ngram_range": (1, 3)},
+    "en": {"analyzer": "word", "ngram_range": (1, 2), "token_pattern": r"(?u)\b\w+\b|[^\w\s]"},
+}
 
 
 def classify(train: Sequence[Example], test: Sequence[Example], labels: Sequence[str]) -> dict[str, Scores]:
@@ -31,7 +27,7 @@ def classify(train: Sequence[Example], test: Sequence[Example], labels: Sequence
     texts = {"train": [" ".join(e.texts) for e in train], "test": [" ".join(e.texts) for e in test]}
     y, truths = (np.array([numbers[e.labels[0]] for e in rows]) for rows in (train, test))
     vectorizer = TfidfVectorizer(
-        sublinear_tf=True, min_df=2 if len(train) >= 1000 else 1, **words_or_characters(texts["train"])
+        sublinear_tf=True, min_df=2 if len(train) >= 1000 else 1, **_FEATURES[language(texts["train"])]
     )
     x, z = vectorizer.fit_transform(texts["train"]), vectorizer.transform(texts["test"])
     guesses = {

@@ -5,8 +5,8 @@
 """
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -66,15 +66,15 @@ def start(
     head: str,
     *,
     folder: Path,
-    texts: Callable[[], Iterable[str]],
+    texts: Sequence[str],
     longest: int,
     labels: Sequence[str] | None = None,
 ) -> Checkpoint:
     """What a training run begins with: `model.base` with the head that the task needs, or a fresh model with its own tokeniser,
-    trained on `texts()` and kept in `folder` at once. longest: of the rows, in tokens; a model with fewer positions is a SettingsError.
+    trained on `texts` and kept in `folder` at once. longest: of the rows, in tokens; a model with fewer positions is a SettingsError.
     """
     if settings.base is not None:
-        opened = load(settings.base, head=head, labels=labels)
+        opened = load(settings.base, head=head, labels=labels, changes=settings.config)
         positions = getattr(opened.config, "max_position_embeddings", longest)
         if positions < longest:
             raise SettingsError(
@@ -84,13 +84,16 @@ def start(
     if (folder / tokenizers.FILE).is_file():  # the run goes on
         cutter = tokenizers.load(folder)
     else:
-        cutter = tokenizers.load(tokenizer.base) if tokenizer.base else tokenizers.train(texts(), tokenizer)
+        cutter = tokenizers.load(tokenizer.base) if tokenizer.base else tokenizers.train(texts, tokenizer)
         cutter.save(folder)
     named = {"id2label": {str(i): label for i, label in enumerate(labels)}} if labels is not None else {}
     family, config = models.configure(
         settings, vocab_size=cutter.size, max_position_embeddings=max(512, longest), **named
     )
-    return Checkpoint(create(family, config, head), family, head, cutter)
+    model = create(family, config, head)
+    if family.learn is not None:
+        family.learn(model, cutter.encode_all(texts), cutter.special)
+    return Checkpoint(model, family, head, cutter)
 
 
 # ---- reading
@@ -119,16 +122,27 @@ def read_record(folder: Path) -> dict[str, Any]:
     return dict(record)
 
 
-def load(name: str | Path, *, head: str | None = None, labels: Sequence[str] | None = None) -> Checkpoint:
+def load(
+    name: str | Path,
+    *,
+    head: str | None = None,
+    labels: Sequence[str] | None = None,
+    changes: Mapping[str, Any] | None = None,
+) -> Checkpoint:
     """Open a run folder or any Hugging Face folder of a known family.
 
-    head: the kind wanted (default: the folder's own). labels: those of a new task. Parts of a new head that the folder lacks begin
+    head: the kind wanted (default: the folder's own). labels: those of a new task. changes: config keys to set.
+    Parts of a new head that the folder lacks begin
     at random and are listed in `fresh`; whatever else is missing, unexpected or misshapen is one ModelError.
     """
     folder = hub.resolve(name)
     content = read_config(folder)
     family = models.find(content["model_type"])
     config, unknown = family.config.read(content, str(folder / CONFIG))
+    if changes:
+        config = replace(
+            models.known(family, {**_plain(config), **changes}), extra=config.extra, id2label=config.id2label
+        )
     own = _own_head(family, content)
     kind = head or own
     if kind not in family.heads:
@@ -195,6 +209,10 @@ def _owned(task: Task | None) -> nn.Module | None:
 def _read_own(task: Task, folder: Path) -> None:
     if (owned := _owned(task)) is not None:
         owned.load_state_dict(hf.read_file(folder / HEADS))
+
+
+def _plain(config: Config) -> dict[str, Any]:
+    return {f.name: getattr(config, f.name) for f in fields(config) if f.name not in ("extra", "id2label")}
 
 
 def _own_head(family: Family, content: Mapping[str, Any]) -> str:

@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
+
 from yanmo.errors import RunError, StorageError
 
 MANIFEST = "manifest.json"
@@ -33,9 +35,10 @@ def _sync(path: Path) -> None:
 def _storage(path: Path) -> Iterator[None]:
     try:
         yield
-    except OSError as error:
+    except (OSError, SafetensorError) as error:  # safetensors wraps what the system said
+        why = getattr(error, "strerror", None) or error
         raise StorageError(
-            f"{path}: could not be written ({error.strerror}); what stood there before is untouched. "
+            f"{path}: could not be written ({why}); what stood there before is untouched. "
             f"Free some space or choose another folder, then give the same command again."
         ) from error
 
@@ -96,25 +99,29 @@ def write_folder(path: Path) -> Iterator[Path]:
             _sync(path.parent)
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)
+            if old.exists() and not path.exists():
+                old.rename(path)
             raise
         shutil.rmtree(old, ignore_errors=True)
 
 
 def remove(path: Path) -> None:
     """Remove a file or a folder if it is there. A folder loses its name first, so that no half of it is ever found."""
-    if path.is_dir():
-        doomed = path.with_name(path.name + ".gone" + PARTIAL)
-        path.rename(doomed)
-        shutil.rmtree(doomed, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
+    with _storage(path):
+        if path.is_dir():
+            doomed = path.with_name(path.name + ".gone" + PARTIAL)
+            shutil.rmtree(doomed, ignore_errors=True)
+            path.rename(doomed)
+            shutil.rmtree(doomed, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def verify(folder: Path) -> list[str]:
     """What is wrong with a folder that `write_folder` made, in words; an empty list when it is whole."""
     try:
-        manifest: dict[str, str] = json.loads((folder / MANIFEST).read_text("utf-8"))
-    except (OSError, ValueError):
+        manifest: dict[str, str] = dict(json.loads((folder / MANIFEST).read_text("utf-8")))
+    except (OSError, ValueError, TypeError):
         return [f"{folder / MANIFEST}: missing or unreadable"]
     faults = []
     for name, digest in manifest.items():
@@ -131,6 +138,21 @@ def partials(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*" + PARTIAL) if path.parent.name[-len(PARTIAL) :] != PARTIAL)
 
 
+def mend(folder: Path) -> list[Path]:
+    """Clear away the leftovers of writes that a crash cut short, and return them. A folder that had been moved aside for a new one
+    which never took its place goes back. Only for who holds the `lock`."""
+    found = partials(folder)
+    for leftover in found:
+        name, aside, _ = leftover.name.partition(".old" + PARTIAL)
+        home = leftover.with_name(name)
+        if aside and leftover.is_dir() and not home.exists():
+            with _storage(home):
+                leftover.rename(home)
+        else:
+            remove(leftover)
+    return found
+
+
 def sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
@@ -143,15 +165,16 @@ def lock(folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.read(descriptor, 32).decode(errors="replace").strip() or "unknown"
-            raise RunError(
-                f"{folder}: another process (pid {holder}) is using this run folder. Wait for it, stop it, or give another run=..."
-            ) from None
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        with _storage(folder):
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                holder = os.read(descriptor, 32).decode(errors="replace").strip() or "unknown"
+                raise RunError(
+                    f"{folder}: another process (pid {holder}) is using this run folder. Wait for it, stop it, or give another run=..."
+                ) from None
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         yield
     finally:
         os.close(descriptor)

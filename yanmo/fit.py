@@ -17,7 +17,7 @@ from pydantic import Field, model_validator
 from yanmo import checkpoint, evaluation, files, machine, progress, report
 from yanmo.checkpoint import Checkpoint
 from yanmo.errors import Interrupted
-from yanmo.runs import BEST, CHECKPOINTS, METRICS, Run
+from yanmo.runs import BEST, CARD, CHECKPOINTS, METRICS, Run
 from yanmo.settings import Block
 from yanmo.tasks.base import Scores, Task, better, lengths
 from yanmo.text import batches
@@ -83,6 +83,7 @@ class Job:
     settings: Train
     seed: int
     device: torch.device
+    language: str  # of the texts, for the card
 
 
 class Signals:
@@ -183,15 +184,22 @@ def fit(job: Job, run: Run) -> dict[str, Any]:
     }
 
 
-def conclude(job: Job, run: Run, metrics: dict[str, Any], *, sections: Sequence[report.Section] = ()) -> dict[str, Any]:
-    """Write what a finished run is: the model folder, its card and report, and last of all `metrics.json`; then the training
-    checkpoints go. `sections` stand in the report before the run's own."""
+def conclude(job: Job, run: Run, metrics: dict[str, Any]) -> dict[str, Any]:
+    """Write what a finished run is: the model folder, the scores, its report and card; then the training checkpoints go."""
     job.checkpoint.record = run.record
     job.checkpoint.task = job.task
     checkpoint.write(run.folder, job.checkpoint)
-    # The report and the card read the scores from the folder, so they are there under another name first.
     files.write_json(run.folder / METRICS, metrics)
-    report.write_run(run.folder, title=job.title, sections=sections)
+    report.write_run(run.folder, title=f"{run.folder.name}: {job.title}")
+    text = report.card(
+        run.folder,
+        language=job.language,
+        about=f"A model of the family '{job.checkpoint.family.model_type}' ({job.checkpoint.family.about}), made by {job.title}.",
+        base=run.settings.model_dump()["model"]["base"],
+        data=run.record.get("inputs", {}),
+        license="unknown",
+    )
+    files.write_file(run.folder / CARD, text)
     if (run.folder / CHECKPOINTS).exists():
         files.remove(run.folder / CHECKPOINTS)
     return metrics

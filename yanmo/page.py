@@ -61,13 +61,16 @@ class _Axis:
         return round(100 * (value - self.low) / (self.high - self.low), 2)
 
     def ticks(self) -> list[tuple[float, str]]:
+        """(percent, label) of the round numbers."""
         first, last = math.ceil(self.low / self.step - 1e-9), math.floor(self.high / self.step + 1e-9)
-        return [(self.at(index * self.step), _short(index * self.step)) for index in range(first, last + 1)]
+        return [(self.at(index * self.step), self.label(index * self.step)) for index in range(first, last + 1)]
 
-
-def _short(value: float) -> str:
-    scale, letter = next(((s, u) for s, u in ((1e9, "G"), (1e6, "M"), (1e3, "k")) if abs(value) >= 10 * s), (1.0, ""))
-    return f"{value / scale:.6g}{letter}"
+    def label(self, value: float) -> str:
+        """With as many decimals as the step has; from ten thousand on in k, M or G."""
+        for scale, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+            if abs(value) >= 10 * scale:
+                return f"{value / scale:.6g}{letter}"
+        return f"{value:.{max(0, -math.floor(math.log10(self.step) + 1e-9))}f}"
 
 
 # ---- the parts of a page
@@ -92,7 +95,8 @@ class Figures:
     values: Mapping[str, Cell]
 
 
-_NUMERIC = re.compile(r"[-+−±<>≈]*\d[\d,.]*( ?(%|×|[a-zA-Z/]{1,4}))?")
+_AMOUNT = r"[-+−±<>≈]*\d[\d,.]*( ?(%|×|[a-zA-Z/]{1,4}))?"
+_NUMERIC = re.compile(f"{_AMOUNT}( – {_AMOUNT})?")
 
 
 @dataclass(frozen=True)
@@ -107,7 +111,7 @@ class Table:
     def numeric(self) -> list[bool]:
         columns = [[row[index] for row in self.rows] for index in range(len(self.columns))]
         return [
-            bool(column) and all(cell in (None, "") or _NUMERIC.match(number(cell)) is not None for cell in column)
+            bool(column) and all(cell in (None, "") or _NUMERIC.fullmatch(number(cell)) for cell in column)
             for column in columns
         ]
 
@@ -160,7 +164,7 @@ class Bars:
         # Bars that are close to one another could not be told apart on an axis from 0.
         cut = min(ends) > 0.5 * max(ends) > 0
         axis = _Axis.of([*ends, min(ends) - 0.35 * (max(ends) - min(ends)) if cut else 0.0], enclose=True)
-        note = f"The axis begins at {_short(axis.low)}, not at 0." if axis.low > 0 else ""
+        note = f"The axis begins at {axis.label(axis.low)}, not at 0." if axis.low > 0 else ""
         return {"bars": [self._bar(name, axis) for name in self.values], "ticks": axis.ticks(), "note": note}
 
     def _bar(self, name: str, axis: _Axis) -> dict[str, Any]:
@@ -207,17 +211,12 @@ class Section:
 
 
 @cache
-def environment() -> jinja2.Environment:
-    loader = jinja2.FileSystemLoader(Path(__file__).parent)
-    made = jinja2.Environment(
-        loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    made.filters.update(number=number, html=html)
-    return made
-
-
 def _macros() -> Any:
-    return environment().get_template("report.html.j2").module
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined
+    )
+    environment.filters.update(number=number, html=html)
+    return environment.get_template("report.html.j2").module
 
 
 def html(part: Part) -> Markup:

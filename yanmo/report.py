@@ -55,6 +55,7 @@ NAMES = {
     "seconds": "Time",
     "peak_memory_mb": "Peak memory (MB)",
 }
+UNSEEN = {"test": "which it never saw in training", "dev": "on which it was not trained, but which may have steered it"}
 MOST_CLASSES = 20  # a larger confusion matrix is shown as the list of its commonest confusions
 MOST_POINTS = 200  # a longer curve is shown as means of equal runs of steps
 
@@ -155,7 +156,7 @@ def _headline(scores: Mapping[str, Any], baselines: Mapping[str, Any]) -> Figure
         name_of(name): score for name, score in _single(scores).items() if name == key or "classes" not in scores
     }
     told |= {"95% interval": span(scores.get("interval"))} if scores.get("interval") else {}
-    told |= {f"Best baseline: {name_of(best)}": baselines[best][key]} if best else {}
+    told |= {"Best baseline": baselines[best][key]} if best else {}
     return Figures(told | ({"Rows": scores["rows"]} if "rows" in scores else {}))
 
 
@@ -167,7 +168,7 @@ def _result(split: str, scores: Mapping[str, Any], baselines: Mapping[str, Any])
     everyone = _everyone("The model", scores, baselines)
     parts: list[Part] = [
         _headline(scores, baselines),
-        Text(verdict(scores, baselines) or f"Measured on {where}, on which the model was not trained."),
+        Text(verdict(scores, baselines) or f"Measured on {where}, {UNSEEN[split]}."),
         _scoreboard(everyone, list(single), f"Scores on {where}."),
     ]
     # The commonest class is far below the rest, and would squeeze their differences out of sight; the table has it.
@@ -212,15 +213,10 @@ def _confusions(scores: Mapping[str, Any]) -> list[Part]:
     if not labels or len(labels) != len(matrix):
         return []
     if len(labels) <= MOST_CLASSES:
-        return [
-            Confusion(
-                labels, matrix, "Rows of each true class, by what the model answered; the share is of the true class."
-            )
-        ]
-    wrong = [
-        (count, labels[i], labels[j]) for i, row in enumerate(matrix) for j, count in enumerate(row) if i != j and count
-    ]
-    rows = [[true, guess, count] for count, true, guess in sorted(wrong, reverse=True)[:MOST_CLASSES]]
+        return [Confusion(labels, matrix, "Rows of each true class by what the model answered, and their share of it.")]
+    cells = [(count, i, j) for i, row in enumerate(matrix) for j, count in enumerate(row)]
+    wrong = sorted(((count, i, j) for count, i, j in cells if i != j and count), reverse=True)
+    rows = [[labels[i], labels[j], count] for count, i, j in wrong[:MOST_CLASSES]]
     return [Table(["True class", "Answered", "Rows"], rows, f"The commonest confusions among {len(labels)} classes.")]
 
 
@@ -237,19 +233,9 @@ def _curves(log: Sequence[Mapping[str, Any]]) -> list[Part]:
     train, each = _thin(curve("train", "loss"))
     losses = {name: points for name, points in (("training", train), ("dev", curve("dev", "loss"))) if points}
     scores = {name_of(key): points for key in ("macro_f1", "accuracy") if (points := curve("dev", key))}
-    parts: list[Part] = []
-    if losses:
-        parts.append(
-            Lines(
-                losses,
-                "step",
-                "loss",
-                f"Each point of the training loss is the mean of {each} log lines." if each > 1 else "",
-            )
-        )
-    if scores:
-        parts.append(Lines(scores, "step", "score", "Scores on the dev set, by which the best checkpoint is chosen."))
-    return parts
+    thinned = f"Each point of the training loss is the mean of {each} log lines." if each > 1 else ""
+    charts = [Lines(losses, "step", "loss", thinned), Lines(scores, "step", "score", "Scores on the dev set.")]
+    return [chart for chart in charts if chart.series]
 
 
 def _thin(points: Points) -> tuple[list[tuple[float, float]], int]:
@@ -269,8 +255,8 @@ def _cost(cost: Mapping[str, Any]) -> list[Part]:
 
 # ---- the model card
 
-PIPELINES = {"SequenceClassification": "text-classification", "TokenClassification": "token-classification"}
-PIPELINES |= {"MaskedLM": "fill-mask", "CausalLM": "text-generation"}
+PIPELINES = {"ForSequenceClassification": "text-classification", "ForTokenClassification": "token-classification"}
+PIPELINES |= {"ForMaskedLM": "fill-mask", "ForCausalLM": "text-generation", "LMHeadModel": "text-generation"}
 
 
 def card(
@@ -289,9 +275,10 @@ def card(
         "data": data,
         "license": license,
         "split": split,
+        "unseen": UNSEEN.get(split),
         "scores": scores,
         "config": config,
-        "pipeline": next((tag for head, tag in PIPELINES.items() if f"For{head}" in heads), None),
+        "pipeline": next((tag for head, tag in PIPELINES.items() if head in heads), None),
         "library": "transformers" if not str(config.get("model_type", "yanmo")).startswith("yanmo") else "yanmo",
         "cost": _cost(metrics.get("cost") or {}),
         "settings": dict(_flat(_read(folder / "settings.yaml"))),

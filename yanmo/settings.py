@@ -35,6 +35,7 @@ class Words(typing.Generic[S]):
 
     settings: S
     paths: list[Path] = field(default_factory=list)
+    typed: list[str] = field(default_factory=list)  # the words behind `paths`, letter by letter
     json: bool = False
     print_settings: bool = False
 
@@ -48,12 +49,47 @@ class _Yaml12(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()
         for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise yaml.MarkedYAMLError(problem="a key must be a word", problem_mark=key.start_mark)
             if key.value in seen:
                 raise yaml.MarkedYAMLError(problem=f"the key '{key.value}' is given twice", problem_mark=key.start_mark)
             seen.add(key.value)
         return super().construct_mapping(node, deep)
 
 
+class _Int(int):
+    """A number that remembers how it was written, so that a column called 007 keeps its name in a field of words."""
+
+    written: str
+
+    def __str__(self) -> str:
+        return self.written
+
+
+class _Float(float):
+    """The same: 1.10 stays 1.10."""
+
+    written: str
+
+    def __str__(self) -> str:
+        return self.written
+
+
+def _construct_int(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int:
+    text = loader.construct_scalar(node)
+    number = _Int(text, 0 if "o" in text or "x" in text else 10)  # PyYAML takes 010 for 8 and stumbles over 08
+    number.written = text
+    return number
+
+
+def _construct_float(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> float:
+    number = _Float(loader.construct_yaml_float(node))
+    number.written = loader.construct_scalar(node)
+    return number
+
+
+_Yaml12.add_constructor("tag:yaml.org,2002:int", _construct_int)
+_Yaml12.add_constructor("tag:yaml.org,2002:float", _construct_float)
 _Yaml12.yaml_implicit_resolvers = {}
 for _tag, _pattern, _first in (
     ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
@@ -76,7 +112,7 @@ def parse_yaml(text: str, where: str) -> Any:
         raise SettingsError(
             f"{where}{line}: not valid YAML: {error.problem}. Check the indentation and the quotes there."
         ) from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise SettingsError(f"{where}: not valid YAML: {error}") from None
 
 
@@ -107,17 +143,24 @@ def read_file(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
 
 
 def put(content: dict[str, Any], key: str, value: Any) -> None:
-    """Set a dotted key in nested dicts."""
+    """Set a dotted key in nested dicts. A mapping is merged into the one that is there."""
     *parents, last = key.split(".")
     for parent in parents:
         inner = content.get(parent)
         if not isinstance(inner, dict):
             inner = content[parent] = {}
         content = inner
-    content[last] = value
+    if isinstance(value, Mapping):
+        if not isinstance(content.get(last), dict):
+            content[last] = {}
+        for name, inner in value.items():
+            put(content[last], str(name), inner)
+    else:
+        content[last] = value
 
 
 _OVERRIDE = re.compile(r"([A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z0-9_\-]+)*)=(.*)", re.DOTALL)
+_NULLS = ("", "~", "null", "Null", "NULL")
 _SWITCHES = {"--json": "json", "--print-settings": "print_settings"}
 
 
@@ -126,6 +169,7 @@ def read(schema: type[S], words: Sequence[str]) -> Words[S]:
     content: dict[str, Any] = {}
     places: dict[str, str] = {}
     paths: list[Path] = []
+    typed: list[str] = []
     overrides: list[tuple[str, Any]] = []
     switches: dict[str, bool] = {}
     for word in words:
@@ -137,9 +181,10 @@ def read(schema: type[S], words: Sequence[str]) -> Words[S]:
             )
         elif match := _OVERRIDE.fullmatch(word):
             key, text = match.groups()
-            value = parse_yaml(text, f"{key}=")
-            # The typed field coerces a word itself, so that a label called 1.10 stays 1.10.
-            overrides.append((key, value if value is None or isinstance(value, (dict, list)) else text))
+            # Only lists, mappings, quoted words and null are YAML's business: the typed field coerces a plain word itself, and a
+            # path may hold whatever it likes.
+            value = parse_yaml(text, f"{key}=") if text[:1] in {*"[{'\""} or text in _NULLS else text
+            overrides.append((key, value))
         elif word.endswith((".yaml", ".yml")):
             if places:
                 raise SettingsError(
@@ -148,21 +193,19 @@ def read(schema: type[S], words: Sequence[str]) -> Words[S]:
             content, places = read_file(Path(word))
         else:
             paths.append(Path(word))
+            typed.append(word)
     for key, value in overrides:
         put(content, key, value)
         places[key] = f"{key}="
-    return Words(build(schema, content, places), paths, **switches)
+    return Words(build(schema, content, places), paths, typed, **switches)
 
 
 def from_arguments(schema: type[S], settings: str | Path | None, keys: Mapping[str, Any]) -> S:
     """The same for Python: an optional settings file, and keyword arguments that are blocks or dotted keys."""
     content, places = read_file(Path(settings)) if settings else ({}, {})
     for key, value in keys.items():
-        inner = content.get(key)
-        if isinstance(value, Mapping) and isinstance(inner, dict):
-            inner.update(value)
-        else:
-            put(content, key, value)
+        put(content, key, value)
+        places[key] = f"{key}="
     return build(schema, content, places)
 
 
@@ -180,14 +223,20 @@ def build(schema: type[S], content: dict[str, Any], places: Mapping[str, str]) -
 
 
 def _fault(fault: dict[str, Any], places: Mapping[str, str], known: list[str]) -> str:
-    # pydantic puts the tag of a chosen variant (the task's name) into the path; the user never wrote it.
-    words = [str(part) for part in fault["loc"]]
-    candidates = [".".join(words), ".".join(words[:1] + words[2:])]
-    key = next(
-        (name for name in candidates if name in places or name in known), candidates[-1 if len(words) > 2 else 0]
+    # pydantic puts the tag of a chosen variant (the task's name), the types of a union and the places in a list into the path; the
+    # user never wrote them.
+    key = ""
+    *parents, last = [str(part) for part in fault["loc"]] or [""]
+    for word in parents:
+        if f"{key}.{word}".removeprefix(".") in known:
+            key = f"{key}.{word}".removeprefix(".")
+    whole = f"{key}.{last}".removeprefix(".")
+    if whole in known or whole in places or fault["type"] == "extra_forbidden":
+        key = whole
+    place = places.get(key) or next(
+        (places[k] for k in places if k.startswith(f"{key}.") or key.startswith(f"{k}.")), ""
     )
-    place = places.get(key) or next((places[k] for k in places if key.startswith(k + ".")), "settings")
-    where = f"{place}: " if place != f"{key}=" else ""
+    where = f"{place}: " if place and not place.endswith("=") else ""
     if fault["type"] == "extra_forbidden":
         near = difflib.get_close_matches(key, known, n=1, cutoff=0.5) or [
             name for name in known if name.rsplit(".", 1)[-1] == key.rsplit(".", 1)[-1]
@@ -239,18 +288,26 @@ def dump(settings: Block, indent: str = "") -> str:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes what `_Yaml12` reads back as the same value: it quotes words that 1.2 would take for something else."""
+    """Writes what `_Yaml12` reads back as the same value: it quotes words that 1.2 would take for something else, and keeps every value
+    on one line."""
+
+    def represent_str(self, text: str) -> yaml.ScalarNode:
+        broken = not {*"\n\x85\u2028\u2029"}.isdisjoint(text)
+        return self.represent_scalar("tag:yaml.org,2002:str", text, style='"' if broken else None)
 
 
 _Dumper.yaml_implicit_resolvers = dict(_Yaml12.yaml_implicit_resolvers)
+_Dumper.add_representer(str, _Dumper.represent_str)
+_Dumper.add_multi_representer(Path, lambda dumper, path: dumper.represent_str(str(path)))
+_Dumper.add_multi_representer(_Int, lambda dumper, number: dumper.represent_int(int(number)))
+_Dumper.add_multi_representer(_Float, lambda dumper, number: dumper.represent_float(float(number)))
 
 
 def _scalar(value: Any) -> str:
     plain = value.model_dump(mode="json") if isinstance(value, BaseModel) else value
-    plain = str(plain) if isinstance(plain, Path) else plain
     if isinstance(plain, float):  # PyYAML writes 1e-05, which some readers take for a word
         text = repr(plain)
-        return text.replace("inf", ".inf") if "inf" in text else text
+        return text.replace("inf", ".inf").replace("nan", ".nan")
     text = yaml.dump(plain, Dumper=_Dumper, default_flow_style=True, allow_unicode=True, width=1 << 20)
     return text.removesuffix("\n...\n").rstrip("\n")
 

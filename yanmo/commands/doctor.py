@@ -33,7 +33,7 @@ def command(words: Words[Settings]) -> dict[str, Any]:
         found[str(path)] = _run(path, words.settings.fix)
     if not words.json:
         for heading, rows in found.items():
-            console().print(f"[bold]{heading}[/bold]")
+            console().print(heading, style="bold", markup=False)
             for name, value in rows.items():
                 console().print(
                     f"  {name:14} {', '.join(map(str, value)) or 'none' if isinstance(value, list) else value}",
@@ -78,15 +78,14 @@ def _run(folder: Path, fix: bool) -> dict[str, Any]:
             checkpoint.load(folder)
         except YanmoError as error:
             faults.append(str(error))
-    leftovers = files.partials(folder)
+    removed: list[Path] = []
     if fix:
         with files.lock(folder):
-            for path in leftovers:
-                files.remove(path)
+            removed = files.mend(folder)
     return {
         "state": state,
         "checkpoints": whole,
         "faults": faults,
-        "leftovers": [] if fix else [str(path) for path in leftovers],
-        "removed": [str(path) for path in leftovers] if fix else [],
+        "leftovers": [str(path) for path in files.partials(folder)],
+        "removed": [str(path) for path in removed],
     }

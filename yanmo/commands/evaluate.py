@@ -7,10 +7,11 @@ from pydantic import Field
 
 from yanmo import evaluation, machine, settings
 from yanmo.engine import load
-from yanmo.errors import SettingsError
+from yanmo.errors import SettingsError, gather
 from yanmo.machine import Machine
 from yanmo.progress import bar, say
 from yanmo.settings import Block, Words
+from yanmo.tasks import OBJECTIVES
 from yanmo.text import sources
 from yanmo.text.sources import Columns
 
@@ -38,12 +39,16 @@ def command(words: Words[Settings]) -> dict[str, Any]:
             asked.run = path
         else:
             asked.data.test = path
+    gather(
+        [f"{path}: no such file or folder" for path in words.paths if not path.exists()], "can't score:", SettingsError
+    )
     if asked.run is None or asked.data.test is None:
         raise SettingsError("expected a run folder and rows to score: yanmo evaluate RUN data.test=FILE")
     engine = load(asked.run, device=machine.prepare(asked.machine))
     if engine.task is None:
         raise SettingsError(f"{asked.run}: made for no task, so there is nothing to score; fine-tune it first")
-    rows = engine.task.prepare(sources.read(asked.data.test, asked.data.columns))
+    labelled = engine.task.name not in OBJECTIVES  # an objective takes its labels from the text itself
+    rows = engine.task.prepare(sources.read(asked.data.test, asked.data.columns, labelled=labelled))
     with bar(f"scoring {len(rows):,} rows", len(rows), unit="rows") as advance:
         answers = evaluation.answers(engine.model, engine.task, rows, device=engine.device, advance=advance)
     scores = engine.task.score(answers, rows)

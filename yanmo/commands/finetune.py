@@ -14,6 +14,7 @@ from yanmo.settings import Words
 from yanmo.tasks import TASKS, make, one_of
 from yanmo.tasks.classify import Settings as Classify
 from yanmo.text import sources, split
+from yanmo.text.clean import language
 from yanmo.text.sources import Data, Example
 from yanmo.text.tokenizer import TokenizerSettings
 
@@ -57,7 +58,7 @@ def command(words: Words[Settings]) -> dict[str, Any]:
                 asked.tokenizer,
                 "classify",
                 folder=run.folder,
-                texts=lambda: texts,
+                texts=texts,
                 longest=longest,
                 labels=labels,
             )
@@ -68,7 +69,17 @@ def command(words: Words[Settings]) -> dict[str, Any]:
                 f"new, not from {asked.model.base}: {', '.join(sorted({name.rsplit('.', 1)[0] for name in opened.fresh}))}"
             )
         run.begin(inputs)
-        job = fit.Job("fine-tuning", opened, task, prepared["train"], prepared["dev"], asked.train, asked.seed, device)
+        job = fit.Job(
+            "fine-tuning",
+            opened,
+            task,
+            prepared["train"],
+            prepared["dev"],
+            asked.train,
+            asked.seed,
+            device,
+            language(texts),
+        )
         metrics = fit.fit(job, run)
         last = "test" if "test" in rows else "dev"
         if "test" in rows:

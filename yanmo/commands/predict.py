@@ -12,12 +12,15 @@ from pydantic import Field
 
 from yanmo import evaluation, files, machine
 from yanmo.engine import load
-from yanmo.errors import SettingsError
+from yanmo.errors import SettingsError, gather
 from yanmo.machine import Machine
 from yanmo.progress import bar, say
 from yanmo.settings import Block, Words
+from yanmo.tasks import OBJECTIVES
 from yanmo.text import sources
 from yanmo.text.sources import Columns, Example
+
+_FORMATS = (".csv", ".tsv", ".jsonl", ".json")
 
 
 class Rows(Block):
@@ -38,6 +41,8 @@ def predict(run: str | Path, texts: Sequence[str]) -> list[dict[str, Any]]:
 
 def command(words: Words[Settings]) -> None:
     asked = words.settings
+    if asked.out is not None and asked.out.suffix.lower() not in _FORMATS:
+        raise SettingsError(f"out: '{asked.out}' ends in none of {', '.join(_FORMATS)}, so its format is not known")
     given = []
     for path in words.paths:
         if path.is_dir():
@@ -45,10 +50,17 @@ def command(words: Words[Settings]) -> None:
         else:
             given.append(path)
     if asked.run is None:
+        gather(
+            [f"{path}: no such folder" for path in given if not path.exists()], "expected a run folder:", SettingsError
+        )
         raise SettingsError("expected a run folder: yanmo predict RUN in.csv out=out.csv")
     engine = load(asked.run, device=machine.prepare(asked.machine))
     if engine.task is None:
         raise SettingsError(f"{asked.run}: made for no task, so it predicts nothing; fine-tune it first")
+    if engine.task.name in OBJECTIVES:
+        raise SettingsError(
+            f"{asked.run}: pre-trained, but made for no task yet; fine-tune it first, with model.base={asked.run}"
+        )
     rows = (
         [row for path in given for row in sources.read(path, asked.data.columns, labelled=False)]
         if given
@@ -58,7 +70,7 @@ def command(words: Words[Settings]) -> None:
     with bar(f"predicting {len(rows):,} rows", len(rows), unit="rows") as advance:
         answers = evaluation.answers(engine.model, engine.task, prepared, device=engine.device, advance=advance)
     flat = [{"text": " ".join(row.texts), **answer} for row, answer in zip(rows, answers, strict=True)]
-    text = _format(flat, asked.out.suffix if asked.out else ".jsonl" if words.json else "plain")
+    text = _format(flat, asked.out.suffix.lower() if asked.out else ".jsonl" if words.json else "plain")
     if asked.out:
         files.write_file(asked.out, text)
         say(f"{asked.out}: {len(flat):,} answers")
@@ -67,11 +79,8 @@ def command(words: Words[Settings]) -> None:
 
 
 def _standard_input() -> list[Example]:
-    return [
-        Example((line.rstrip("\n"),), (), f"stdin:{i}", "stdin", i)
-        for i, line in enumerate(sys.stdin, 1)
-        if line.strip()
-    ]
+    found = sources.decode(sys.stdin.buffer, "standard input")
+    return [Example((text,), (), f"stdin:{line}", "stdin", line) for line, text in found if text.strip()]
 
 
 def _format(rows: Sequence[dict[str, Any]], kind: str) -> str:
@@ -79,12 +88,12 @@ def _format(rows: Sequence[dict[str, Any]], kind: str) -> str:
         return "".join(f"{row['label']}\t{max(row['probabilities'].values()):.4f}\t{row['text']}\n" for row in rows)
     if kind not in (".csv", ".tsv"):
         return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    cells = [["text", "label", "probability"]]
+    cells += [[_safe(row["text"]), _safe(row["label"]), f"{max(row['probabilities'].values()):.6f}"] for row in rows]
+    if kind == ".tsv":  # as `sources` reads it: quotes are text, so tabs and line ends can't be
+        return "".join("\t".join(" ".join(cell.split()) for cell in row) + "\n" for row in cells)
     buffer = io.StringIO()
-    writer = csv.writer(buffer, delimiter="\t" if kind == ".tsv" else ",", lineterminator="\n")
-    writer.writerow(["text", "label", "probability"])
-    writer.writerows(
-        [_safe(row["text"]), _safe(row["label"]), f"{max(row['probabilities'].values()):.6f}"] for row in rows
-    )
+    csv.writer(buffer, lineterminator="\n").writerows(cells)
     return buffer.getvalue()
 
 

@@ -14,6 +14,7 @@ from yanmo.settings import Block, Words
 from yanmo.tasks import OBJECTIVES, make, one_of
 from yanmo.tasks.objectives.masked import Settings as Masked
 from yanmo.text import sources
+from yanmo.text.clean import language
 from yanmo.text.split import position
 from yanmo.text.tokenizer import TokenizerSettings
 
@@ -62,13 +63,13 @@ def command(words: Words[Settings]) -> dict[str, Any]:
         with bar("tokeniser and model"):
             longest = asked.objective.max_length
             opened = checkpoint.start(
-                asked.model, asked.tokenizer, "masked", folder=run.folder, texts=lambda: train, longest=longest
+                asked.model, asked.tokenizer, "masked", folder=run.folder, texts=train, longest=longest
             )
             task = make(asked.objective, opened.tokenizer)
             rows = opened.tokenizer.chunks(train, longest, "train")
             held_out = opened.tokenizer.chunks(dev, longest, "dev")
         run.begin(inputs)
-        job = fit.Job("pre-training", opened, task, rows, held_out, asked.train, asked.seed, device)
+        job = fit.Job("pre-training", opened, task, rows, held_out, asked.train, asked.seed, device, language(train))
         metrics = fit.conclude(job, run, fit.fit(job, run))
     score = metrics["dev"]
     said = f"held-out loss {score['loss']:.3f}, {score['accuracy']:.1%} of masked tokens guessed"

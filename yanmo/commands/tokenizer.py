@@ -31,9 +31,7 @@ def command(words: Words[Settings]) -> dict[str, Any]:
         return {"file": str(settings.out / tokenizer.FILE), "vocabulary": made.size, "characters_per_token": rate}
     if verb == "show" and given:
         opened = tokenizer.load(settings.tokenizer.base or settings.out)
-        shown = [
-            {"text": str(text), "pieces": opened.pieces(str(text)), "ids": opened.encode(str(text))} for text in given
-        ]
+        shown = [{"text": text, "pieces": opened.pieces(text), "ids": opened.encode(text)} for text in words.typed[1:]]
         if not words.json:
             for row in shown:
                 say(" ".join(f"{piece}({number})" for piece, number in zip(row["pieces"], row["ids"], strict=True)))

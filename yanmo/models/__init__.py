@@ -1,6 +1,7 @@
 """The families: one file each, found by the `model_type` of a Hugging Face config. A family is imported when it is asked for."""
 
 import importlib
+from dataclasses import fields
 from typing import Any
 
 from pydantic import Field
@@ -20,6 +21,9 @@ class ModelSettings(Block):
     family: str = Field("bert", description=f"from scratch: {', '.join(FAMILIES)}")
     size: str | dict[str, Any] = Field(
         "mini", description="from scratch: a named size of the family, or explicit config keys"
+    )
+    config: dict[str, Any] = Field(
+        default_factory=dict, description="config keys to set over those of base or size, such as dropouts"
     )
 
 
@@ -44,7 +48,13 @@ def configure(settings: ModelSettings, **values: Any) -> tuple[Family, Config]:
                 f"model.size: '{size}' is not a size of '{settings.family}'; sizes: {', '.join(family.sizes)}, or explicit keys"
             )
         size = dict(family.sizes[size])
-    config, unknown = family.config.read({**values, **size}, "model.size")
+    return family, known(family, {**values, **size, **settings.config})
+
+
+def known(family: Family, content: dict[str, Any]) -> Config:
+    """A config whose keys come from settings: an unknown one is a SettingsError."""
+    config, unknown = family.config.read(content, "model.size, model.config")
     if unknown:
-        raise SettingsError(f"model.size: unknown key '{unknown[0]}' for the family '{settings.family}'")
-    return family, config
+        keys = ", ".join(field.name for field in fields(family.config) if field.name not in ("extra", "id2label"))
+        raise SettingsError(f"model.config: unknown key '{unknown[0]}' for '{family.model_type}'; keys: {keys}")
+    return config

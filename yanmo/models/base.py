@@ -12,6 +12,7 @@ from dataclasses import MISSING, dataclass, field, fields
 from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
+import numpy as np
 from torch import Tensor, nn
 
 from yanmo.errors import ModelError, gather
@@ -63,7 +64,7 @@ _HARMLESS = frozenset(
     """.split()  # noqa: SIM905 (a table to read, not a list to type)
 )
 # Keys that name code to run, or a kernel of somebody else's choice: refused whatever their value.
-_CODE = re.compile(r"auto_map|custom_code|.*_attn_implementation.*|attn_implementation_internal|kernel.*")
+_CODE = re.compile(r"auto_map|custom_code|.*_attn_implementation.*|attn_implementation_internal|kernel|kernels|kernel_config|use_kernels?")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +108,7 @@ class Config:
         faults += [
             f"'{k}' is {v}, expected more than 0"
             for k, v in values.items()
-            if _is_size(k) and isinstance(v, int) and v <= 0
+            if _is_size(k) and type(v) is int and v <= 0
         ]
         gather(faults, f"{where}: this config can't be used:", ModelError)
         labels = {int(key): str(label) for key, label in (content.get("id2label") or {}).items()}
@@ -159,8 +160,10 @@ class Family:
     prefix: str  # what the foreign names of the base model begin with in the classes that have a head
     initialise: Callable[[nn.Module, Any], None]  # (one module, config): how its own fresh parameters begin
     sizes: Mapping[str, Mapping[str, Any]]  # named sizes, as config keys
+    learn: Callable[[nn.Module, Sequence[np.ndarray], Sequence[int]], None] | None = (
+        None  # what a fresh model takes from training rows
+    )
     ignorable: Sequence[str] = ()  # patterns of foreign names that may stand in a folder and are not read
-    decoding: bool = False
 
 
 def heads_fault(family: Family, kind: str) -> str:

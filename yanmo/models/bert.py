@@ -167,6 +167,9 @@ def encoder_rules(config: BertConfig, prefix: str) -> list[Rule]:
     return rules
 
 
+_UNTIED = (("decoder.weight", "decoder.weight"), ("bias", "decoder.bias"))
+
+
 def masked_rules(config: BertConfig) -> list[Rule]:
     predictions = "cls.predictions"
     rules = linear("masked.dense", f"{predictions}.transform.dense") + linear(
@@ -174,7 +177,8 @@ def masked_rules(config: BertConfig) -> list[Rule]:
     )
     rules.append(Same("masked.bias", f"{predictions}.bias"))
     if not config.tie_word_embeddings:
-        rules.append(Same("masked.decoder.weight", f"{predictions}.decoder.weight"))
+        # Untied, the stock class keeps two biases and uses the decoder's: it is read last, and both are written.
+        rules += [Same(f"masked.{ours}", f"{predictions}.{theirs}") for ours, theirs in _UNTIED]
     return rules
 
 

@@ -137,9 +137,14 @@ def load(
 def save(model: nn.Module, rules: Sequence[Rule]) -> dict[str, Tensor]:
     """The foreign tensors of `model`, contiguous, ready to be written."""
     tensors = model.state_dict()
-    return {
-        rule.theirs: rule.save(tensors).contiguous() for rule in rules if all(name in tensors for name in rule.names)
-    }
+    found: dict[str, Tensor] = {}
+    for rule in rules:
+        if all(name in tensors for name in rule.names):
+            tensor = rule.save(tensors).contiguous()
+            # Two foreign names of one tensor: the file holds each name's own bytes.
+            shared = any(tensor.data_ptr() == other.data_ptr() for other in found.values())
+            found[rule.theirs] = tensor.clone() if shared else tensor
+    return found
 
 
 def read_tensors(folder: Path) -> dict[str, Tensor]:

@@ -8,7 +8,7 @@ Source: Vaswani et al. 2017, section 3.2; grouped heads: Ainslie et al. 2023.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from itertools import pairwise
@@ -120,7 +120,8 @@ def _groups(lengths: tuple[int, ...], key_lengths: tuple[int, ...]) -> tuple[_Or
             groups[-1] = (groups[-1][0] + 1, *pairs[row])
         else:
             groups.append((1, *pairs[row]))
-    return (None if together else _Order(lengths, key_lengths, rows)), groups
+    with torch.inference_mode(False):  # kept for training too, whoever asks first
+        return (None if together else _Order(lengths, key_lengths, rows)), groups
 
 
 def _rectangle(
@@ -182,8 +183,11 @@ class SelfAttention(nn.Module):
         self.heads = heads
         self.dropout = dropout
 
-    def forward(self, x: Tensor, *, lengths: Sequence[int]) -> Tensor:
+    def forward(self, x: Tensor, *, lengths: Sequence[int], rotate: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+        """rotate: what turns q and k by position (`position.Rotary`)."""
         q, k, v = (linear(x).unflatten(-1, (self.heads, -1)) for linear in (self.query, self.key, self.value))
+        if rotate is not None:
+            q, k = rotate(q), rotate(k)
         mixed = attend(q, k, v, lengths=lengths, dropout=self.dropout if self.training else 0.0)
         result: Tensor = self.output(mixed.flatten(-2))
         return result

@@ -5,6 +5,7 @@ Knows Unicode, and what full-width means in Chinese text. Knows no rows, labels 
 
 import re
 import unicodedata
+from collections.abc import Sequence
 
 # Of full-width ASCII these are Chinese punctuation, and meant; the rest was typed in the wrong mode.
 _CHINESE_PUNCTUATION = "！（），：；？～"
@@ -14,6 +15,7 @@ _HALF_WIDTH = {wide: wide - 0xFEE0 for wide in range(0xFF01, 0xFF5F) if chr(wide
 _INVISIBLE = re.compile(
     "[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff\ud800-\udfff]+"
 )
+_CHINESE = re.compile("[\u3400-\u9fff]")
 _NEITHER_LETTER_NOR_DIGIT = re.compile(r"[\W_]+")
 
 
@@ -33,3 +35,9 @@ def canonical(text: str) -> str:
     # Composed again after folding, which can take letters apart (ΐ): a bare accent is no letter and would be lost.
     folded = unicodedata.normalize("NFKC", _INVISIBLE.sub("", text)).casefold()
     return _NEITHER_LETTER_NOR_DIGIT.sub("", unicodedata.normalize("NFKC", folded))
+
+
+def language(texts: Sequence[str]) -> str:
+    """'zh' where a good part of the letters are Chinese, else 'en': enough to choose between characters and words."""
+    sample = "".join(texts[:2000])
+    return "zh" if len(_CHINESE.findall(sample)) > 0.2 * len(sample) else "en"

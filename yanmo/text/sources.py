@@ -7,7 +7,8 @@ lines, plain text (one row a line). A fault names its file and line; all faults 
 import csv
 import itertools
 import json
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,7 @@ _USUAL = {
     "pair": (),
     "label": ("label", "labels", "category", "class", "intent", "sentiment"),
 }
+_NUMBER = re.compile(r"-?[0-9]{1,18}")
 _MOST_LABELS = 200  # a column with more distinct values than this is not taken for a label
 
 
@@ -66,7 +68,7 @@ def read(path: Path, columns: Columns | None = None, *, labelled: bool = True) -
     Raises DataError (file, line, column, expected, fix) for a missing file or column, an empty file, bad UTF-8, a broken row.
     """
     columns = columns or Columns()
-    rows = _table(path, labelled)
+    rows = _table(path, columns, labelled)
     first = next(rows, None)
     if first is None:
         raise DataError(f"{path}: the file has no rows. Expected one row a line.")
@@ -74,9 +76,13 @@ def read(path: Path, columns: Columns | None = None, *, labelled: bool = True) -
     faults: list[str] = []
     examples: list[Example] = []
     for line, row in itertools.chain([first], rows):
-        texts = tuple(str(row.get(name) or "").strip() for name in names["texts"])
-        label = str(row[names["label"][0]]).strip() if names["label"] and row.get(names["label"][0]) is not None else ""
-        if labelled and not any(texts):
+        values = {name: row.get(name) for name in (*names["texts"], *names["label"])}
+        nested = [name for name, value in values.items() if isinstance(value, (list, dict))]
+        texts = tuple(_word(values[name]) for name in names["texts"])
+        label = _word(values[names["label"][0]]) if names["label"] else ""
+        if nested:
+            faults.append(f"{path}:{line}: column '{nested[0]}' is not a word or number: {values[nested[0]]!r:.60}")
+        elif labelled and not any(texts):
             faults.append(f"{path}:{line}: column '{names['texts'][0]}' is empty; remove the row")
         elif labelled and not label:
             faults.append(f"{path}:{line}: column '{names['label'][0]}' is empty; give the row a label or remove it")
@@ -86,10 +92,14 @@ def read(path: Path, columns: Columns | None = None, *, labelled: bool = True) -
     return examples
 
 
+def _word(value: Any) -> str:
+    return "" if value is None else str(value).strip()
+
+
 def read_texts(path: Path) -> list[str]:
     """The texts of a file without labels (every text column of a table), for tokenisers and pre-training."""
-    if path.suffix in (".csv", ".tsv", ".jsonl", ".json"):
-        return [text for example in read(path, labelled=False) for text in example.texts]
+    if _kind(path) in (".csv", ".tsv", ".jsonl", ".json"):
+        return [text for example in read(path, labelled=False) for text in example.texts if text]
     texts = [text for _, text in lines(path) if text.strip()]
     if not texts:
         raise DataError(f"{path}: the file has no text. Expected one document a line.")
@@ -97,86 +107,127 @@ def read_texts(path: Path) -> list[str]:
 
 
 def lines(path: Path) -> Iterator[tuple[int, str]]:
-    """(line number from 1, text without its line end). Raises DataError at the first line that is not UTF-8."""
+    """(line number from 1, text without its line end). Raises DataError at the end, naming the lines that are not UTF-8."""
     try:
         with path.open("rb") as file:
-            for number, raw in enumerate(file, 1):
-                try:
-                    text = raw.decode("utf-8-sig" if number == 1 else "utf-8")
-                except UnicodeDecodeError as error:
-                    raise DataError(
-                        f"{path}:{number}: byte {error.start + 1} of the line is not UTF-8 (0x{raw[error.start]:02x}). "
-                        f"Save the file as UTF-8, for example: iconv -f GB18030 -t UTF-8 {path}"
-                    ) from None
-                yield number, text.rstrip("\r\n")
+            yield from decode(file, str(path))
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
     except IsADirectoryError:
         raise DataError(f"{path}: this is a folder; expected a data file") from None
 
 
+def decode(file: Iterable[bytes], where: str) -> Iterator[tuple[int, str]]:
+    """The same for lines that are open already, such as standard input."""
+    faults = []
+    for number, raw in enumerate(file, 1):
+        try:
+            yield number, raw.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
+        except UnicodeDecodeError as error:
+            # (In a first line with a byte order mark, the mark's three bytes are not counted.)
+            faults.append(f"{where}:{number}: byte {error.start + 1} of the line (0x{error.object[error.start]:02x})")
+    fix = f"Save it as UTF-8, for example: iconv -f GB18030 -t UTF-8 {where}"
+    gather(faults, f"{where}: {len(faults)} lines are not UTF-8. {fix}", DataError)
+
+
 Row = tuple[int, dict[str, Any]]
 
 
-def _table(path: Path, labelled: bool) -> Iterator[Row]:
-    """(line, {column: value}) of every row."""
-    if path.suffix in (".jsonl", ".json"):
+def _kind(path: Path) -> str:
+    return path.suffix.lower()
+
+
+def _table(path: Path, columns: Columns, labelled: bool) -> Iterator[Row]:
+    """(line, {column: value}) of every row; the faults of all rows are raised at the end."""
+    if _kind(path) in (".jsonl", ".json"):
         return _json_lines(path)
-    if path.suffix in (".csv", ".tsv"):
-        return _separated(path, labelled)
+    if _kind(path) in (".csv", ".tsv"):
+        return _separated(path, columns, labelled)
     return _label_lines(path, labelled)
 
 
 def _json_lines(path: Path) -> Iterator[Row]:
+    faults = []
     for number, text in lines(path):
         if not text.strip():
             continue
         try:
             row = json.loads(text)
-        except ValueError as error:
-            raise DataError(
-                f'{path}:{number}: not JSON ({error}); expected one object a line, such as {{"text": ..., "label": ...}}'
-            ) from None
-        if not isinstance(row, dict):
-            raise DataError(
-                f'{path}:{number}: a {type(row).__name__}, expected an object such as {{"text": ..., "label": ...}}'
-            )
-        yield number, row
+            if "\\ud" in text.lower():
+                json.dumps(row, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            faults.append(f"{path}:{number}: half of a surrogate pair (\\ud...) stands alone, which is no text")
+        except (ValueError, RecursionError) as error:
+            faults.append(f"{path}:{number}: not JSON ({error})")
+        else:
+            if isinstance(row, dict):
+                yield number, row
+            else:
+                faults.append(f"{path}:{number}: a {type(row).__name__}, not an object")
+    expected = 'one object a line, such as {"text": ..., "label": ...}'
+    gather(faults, f"{path}: {len(faults)} lines can't be used; expected {expected}:", DataError)
 
 
-def _separated(path: Path, labelled: bool) -> Iterator[Row]:
-    if path.suffix == ".tsv":  # a tab separates whatever stands round it: quotes are text
-        cells = ((number, text.split("\t")) for number, text in lines(path) if text.strip())
-    else:
-        reader = csv.reader(text + "\n" for _, text in lines(path))
-        cells = ((reader.line_num, row) for row in reader if row)
-    found = list(cells)
+def _separated(path: Path, columns: Columns, labelled: bool) -> Iterator[Row]:
+    found = list(_tabbed(path) if _kind(path) == ".tsv" else _quoted(path))
     if not found:
         return
-    known = {name for names in _USUAL.values() for name in names}
     first = [cell.strip().strip('"') for cell in found[0][1]]
-    header: list[str]
-    if known & {cell.lower() for cell in first}:
+    usual = {name for names in _USUAL.values() for name in names}
+    asked = {columns.text, columns.pair, columns.label}
+    if usual & {cell.lower() for cell in first} or asked & {*first}:
         header, found = first, found[1:]
     else:
-        header = _guess([row for _, row in found], labelled)
+        header = _guess([row for _, row in found], path, labelled)
+    twice = sorted({name for name in header if header.count(name) > 1})
+    gather([f"two columns are called '{name}'" for name in twice], f"{path}:1:", DataError)
+    faults = []
     for number, row in found:
-        if len(row) != len(header):
+        if len(row) == len(header):
+            yield number, dict(zip(header, row, strict=True))
+        else:
+            faults.append(f"{path}:{number}: {len(row)} columns, expected {len(header)} ({', '.join(header)})")
+    gather(faults, f"{path}: {len(faults)} rows can't be used; is a separator missing or unquoted?", DataError)
+
+
+def _tabbed(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """(line, cells) of the rows of a .tsv: a tab separates whatever stands round it, and quotes are text."""
+    yield from ((number, text.split("\t")) for number, text in lines(path) if text.strip())
+
+
+def _quoted(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """(first line, cells) of the rows of a .csv; quotes may hold commas and line ends."""
+    reader = csv.reader(text + "\n" for _, text in lines(path))
+    line = 1
+    try:
+        for row in reader:
+            if row:
+                yield line, row
+            line = reader.line_num + 1
+    except csv.Error as error:
+        limit = csv.field_size_limit()
+        raise DataError(
+            f"{path}:{line}: not readable as .csv ({error}). Is a quote left open there? Longer texts than {limit:,} characters: a .jsonl"
+        ) from None
+
+
+def _guess(rows: list[list[str]], path: Path, labelled: bool) -> list[str]:
+    """Names for the columns of a file without a header: the one with the fewest distinct values is the label (of two such, the
+    shorter one), the longest of the others is the text."""
+    columns = [[row[i] for row in rows if len(row) > i] for i in range(len(rows[0]))]
+    names = [f"column{i}" for i in range(1, len(columns) + 1)]
+    size = [sum(map(len, column)) for column in columns]
+    rest = list(range(len(columns)))
+    if labelled and len(columns) > 1:
+        label = min(rest, key=lambda i: (len({*columns[i]}), size[i]))
+        if len({*columns[label]}) > min(_MOST_LABELS, max(10, len(rows) // 2)):
             raise DataError(
-                f"{path}:{number}: {len(row)} columns, expected {len(header)} ({', '.join(header)}); is a separator missing or unquoted?"
+                f"{path}:1: no header with a known name, and no column that looks like labels. Name the columns in the first line: text, label"
             )
-        yield number, dict(zip(header, row, strict=True))
-
-
-def _guess(rows: list[list[str]], labelled: bool) -> list[str]:
-    """Names for the columns of a file without a header: the one with the fewest distinct values is the label."""
-    width = len(rows[0])
-    if width == 1 or not labelled:
-        return ["text", *(f"column{i}" for i in range(2, width + 1))]
-    distinct = [len({row[i] for row in rows if len(row) > i}) for i in range(width)]
-    label = min(range(width), key=distinct.__getitem__)
-    rest = iter(["text", *(f"column{i}" for i in range(2, width + 1))])
-    return ["label" if i == label else next(rest) for i in range(width)]
+        rest.remove(label)
+        names[label] = "label"
+    names[max(rest, key=size.__getitem__)] = "text"
+    return names
 
 
 def _label_lines(path: Path, labelled: bool) -> Iterator[Row]:
@@ -227,4 +278,4 @@ def label_set(examples: Sequence[Example], where: str) -> list[str]:
         raise DataError(
             f"{where}: only one label ({', '.join(map(repr, found)) or 'none'}); a classifier needs rows of at least two"
         )
-    return sorted(found, key=lambda label: (0, int(label), "") if label.lstrip("-").isdecimal() else (1, 0, label))
+    return sorted(found, key=lambda label: (0, int(label), label) if _NUMBER.fullmatch(label) else (1, 0, label))

@@ -11,7 +11,7 @@ from pydantic import Field
 from tokenizers import decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 from yanmo import files
-from yanmo.errors import ModelError
+from yanmo.errors import ModelError, SettingsError
 from yanmo.settings import Block
 from yanmo.text.sources import Example
 
@@ -25,7 +25,9 @@ class TokenizerSettings(Block):
         None, description="a tokenizer.json, or a folder that holds one; null: trained on the training text"
     )
     kind: Literal["wordpiece", "word", "bpe", "unigram"] = Field("wordpiece", description="what to train")
-    vocab: int = Field(8000, ge=100, le=2_000_000, description="at most this many tokens")
+    vocab: int = Field(
+        8000, ge=100, le=2_000_000, description="this many tokens; more where the characters alone are more"
+    )
 
 
 class Tokenizer:
@@ -118,7 +120,12 @@ def load(path: Path) -> Tokenizer:
 def train(texts: Iterable[str], settings: TokenizerSettings) -> Tokenizer:
     """A new tokeniser. Every kind ends rows in BERT's way ([CLS] a [SEP] b [SEP])."""
     inner, trainer = _KINDS[settings.kind](settings.vocab)
-    inner.train_from_iterator(texts, trainer)
+    try:
+        inner.train_from_iterator(texts, trainer)
+    except Exception as error:  # tokenizers raises a bare Exception
+        raise SettingsError(
+            f"tokenizer.vocab: {settings.vocab} can't be made ({error}). Raise it, or choose another tokenizer.kind"
+        ) from None
     cls, sep = inner.token_to_id("[CLS]"), inner.token_to_id("[SEP]")
     inner.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", cls), ("[SEP]", sep)]

@@ -1,0 +1,189 @@
+"""The contracts that every family keeps, written once and driven by `tests/families.py`."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+import transformers
+from torch import Tensor
+
+import yanmo
+from tests.families import CASES, REFERENCES, Case
+from yanmo import checkpoint, models
+from yanmo.checkpoint import Checkpoint
+from yanmo.text.batches import Batch, Run
+from yanmo.text.tokenizer import TokenizerSettings, train
+
+TOLERANCE = 1e-5
+CLASSES = {"base": "AutoModel", "masked": "AutoModelForMaskedLM", "classify": "AutoModelForSequenceClassification"}
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return train(["a b c d e f g h i j 天 地 玄 黄"], TokenizerSettings(kind="word", vocab=100))
+
+
+def rectangle(vocabulary: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Ids, a mask of right padding, and types, for rows of odd lengths (two of them equal, not side by side)."""
+    generator = torch.Generator().manual_seed(1)
+    lengths = [7, 12, 1, 7]
+    ids = torch.randint(5, vocabulary, (4, 12), generator=generator)
+    mask = torch.tensor([[1] * n + [0] * (12 - n) for n in lengths])
+    types = torch.randint(0, 2, (4, 12), generator=generator)
+    return ids, mask, types
+
+
+def packed(ids: Tensor, mask: Tensor, types: Tensor | None = None) -> Run:
+    keep = mask.bool()
+    return Run(ids[keep], tuple(keep.sum(1).tolist()), None if types is None else types[keep])
+
+
+def reference(case: Case, head: str):
+    """A random model of transformers, with every parameter away from its special initial value."""
+    torch.manual_seed(0)
+    config = getattr(transformers, case.reference)(**case.values, num_labels=3)
+    model = getattr(transformers, CLASSES[head]).from_config(config).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    return model
+
+
+def answer(model, ids: Tensor, mask: Tensor, types: Tensor, head: str) -> Tensor:
+    with torch.no_grad():
+        output = model(input_ids=ids, attention_mask=mask, token_type_ids=types)
+    if head == "classify":
+        return output.logits
+    values = output.logits if head == "masked" else output.last_hidden_state
+    return values * mask[..., None]
+
+
+@pytest.mark.parametrize("head", CLASSES)
+@pytest.mark.parametrize("case", REFERENCES, ids=lambda case: case.id)
+def test_equal_both_ways(case: Case, head: str, tokenizer, tmp_path: Path) -> None:
+    """Load what transformers saved, give equal numbers; save, and transformers loads equal numbers."""
+    theirs = reference(case, head)
+    theirs.save_pretrained(tmp_path / "theirs")
+    tokenizer.save(tmp_path / "theirs")
+    ids, mask, types = rectangle(case.values["vocab_size"])
+    expected = answer(theirs, ids, mask, types, head)
+
+    engine = yanmo.load(tmp_path / "theirs")
+    assert engine.checkpoint.head == head and not engine.checkpoint.fresh and not engine.checkpoint.unknown
+    ours = engine.hidden(ids, mask, types) if head == "base" else engine.logits(ids, mask, types)
+    assert (ours - expected).abs().max() < TOLERANCE
+
+    checkpoint.write(tmp_path / "ours", engine.checkpoint)
+    again, report = getattr(transformers, CLASSES[head]).from_pretrained(tmp_path / "ours", output_loading_info=True)
+    assert not report["missing_keys"] and not report["unexpected_keys"] and not report["mismatched_keys"]
+    assert (answer(again.eval(), ids, mask, types, head) - expected).abs().max() < TOLERANCE
+
+
+@pytest.mark.parametrize("case", REFERENCES, ids=lambda case: case.id)
+def test_equal_loss_and_gradients(case: Case, tokenizer, tmp_path: Path) -> None:
+    """The training loss at masked positions only, and its gradient, equal those of the full computation."""
+    theirs = reference(case, "masked")
+    theirs.save_pretrained(tmp_path)
+    tokenizer.save(tmp_path)
+    ids, mask, types = rectangle(case.values["vocab_size"])
+    chosen = (torch.rand(ids.shape, generator=torch.Generator().manual_seed(2)) < 0.3) & mask.bool()
+    labels = torch.where(chosen, ids, -100)
+    loss = theirs(input_ids=ids, attention_mask=mask, token_type_ids=types, labels=labels).loss
+    loss.backward()
+
+    model = yanmo.load(tmp_path).model
+    run = packed(ids, mask, types)
+    select = chosen[mask.bool()].nonzero().flatten()
+    logits = model.logits(model.hidden(Batch(run))[select])
+    ours = torch.nn.functional.cross_entropy(logits, run.ids[select])
+    ours.backward()
+    assert abs(float(ours) - float(loss)) < TOLERANCE
+    expected = theirs.get_input_embeddings().weight.grad
+    assert (model.embeddings.word.weight.grad - expected).abs().max() < TOLERANCE
+
+
+def fresh(case: Case, head: str) -> torch.nn.Module:
+    torch.manual_seed(0)
+    family = models.find(case.family)
+    config, unknown = family.config.read({**case.values, "id2label": {"0": "a", "1": "b"}}, "test")
+    assert not unknown
+    model = checkpoint.create(family, config, head).eval()
+    if family.learn:
+        rows = [row.numpy() for row in rectangle(case.values["vocab_size"])[0]]
+        family.learn(model, rows * 2, special=range(5))
+    return model
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
+def test_packing_changes_nothing(case: Case) -> None:
+    """A row alone, in a packed run of any order, and in a padded rectangle: the same states."""
+    model = fresh(case, "base")
+    ids, mask, _ = rectangle(case.values["vocab_size"])
+    run = packed(ids, mask)
+    with torch.no_grad():
+        together = model.encode(run)
+        alone = [model.encode(packed(ids[i : i + 1], mask[i : i + 1])) for i in range(len(ids))]
+    assert (together - torch.cat(alone)).abs().max() < TOLERANCE
+
+
+@pytest.mark.parametrize("head", ["masked", "classify"])
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
+def test_save_load_equal(case: Case, head: str, tokenizer, tmp_path: Path) -> None:
+    model = fresh(case, head)
+    opened = Checkpoint(model, models.find(case.family), head, tokenizer)
+    checkpoint.write(tmp_path, opened)
+    again = checkpoint.load(tmp_path)
+    assert again.head == head and again.fresh == []
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(tensor, again.model.state_dict()[name]), name
+    assert json.loads((tmp_path / "config.json").read_text())["id2label"] == {"0": "a", "1": "b"}
+
+
+@pytest.mark.parametrize("head", ["masked", "classify"])
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
+def test_gradients_reach_every_parameter(case: Case, head: str) -> None:
+    model = fresh(case, head)
+    ids, mask, types = rectangle(case.values["vocab_size"])
+    run = packed(ids, mask, types)
+    hidden = model.hidden(Batch(run))
+    output = model.logits(hidden) if head == "masked" else model.head(hidden, run)
+    (output * torch.randn_like(output)).sum().backward()
+    without = [
+        name for name, parameter in model.named_parameters() if parameter.grad is None or not parameter.grad.any()
+    ]
+    # A softmax over keys does not change when all keys shift by the same vector, so this gradient is 0 by algebra.
+    assert [name for name in without if not name.endswith("key.bias")] == []
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
+def test_one_batch_can_be_overfitted(case: Case) -> None:
+    model = fresh(case, "classify")
+    ids, mask, types = rectangle(case.values["vocab_size"])
+    run, labels = packed(ids, mask, types), torch.tensor([0, 1, 1, 0])
+    optimiser = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    for _ in range(120):
+        optimiser.zero_grad()
+        loss = torch.nn.functional.cross_entropy(model.head(model.hidden(Batch(run)), run), labels)
+        loss.backward()
+        optimiser.step()
+    assert float(loss) < 0.02
+
+
+def test_parameter_counts() -> None:
+    """The published size, computed without allocating a byte."""
+    family = models.find("bert")
+    config, _ = family.config.read({"vocab_size": 30522, **family.sizes["base"]}, "test")
+    with torch.device("meta"):
+        model = family.module(config, "base")
+    assert sum(p.numel() for p in model.parameters()) == 109_482_240
+
+
+def test_real_weights(minilm: Path) -> None:
+    """all-MiniLM-L6-v2: hidden states equal to transformers' on real sentences, both ways."""
+    sentences = ["A short one.", "The quick brown fox jumps over the lazy dog, and then over another one.", "研磨 ink"]
+    tokens = transformers.AutoTokenizer.from_pretrained(minilm)(sentences, padding=True, return_tensors="pt")
+    with torch.no_grad():
+        expected = transformers.AutoModel.from_pretrained(minilm).eval()(**tokens).last_hidden_state
+    ours = yanmo.load(minilm).hidden(tokens.input_ids, tokens.attention_mask, tokens.token_type_ids)
+    assert (ours - expected * tokens.attention_mask[..., None]).abs().max() < TOLERANCE
