@@ -271,7 +271,7 @@ def write(folder: Path, checkpoint: Checkpoint) -> None:
     (which says what the folder is) last."""
     model, family = checkpoint.model, checkpoint.family
     rules = _written_rules(checkpoint)
-    quantisation = quantised.CONFIG if any(isinstance(m, quantised.QuantisedLinear) for m in model.modules()) else None
+    quantisation = quantised.describe(model)
     extra = {
         key: value
         for key, value in checkpoint.config.extra.items()

@@ -6,6 +6,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from types import FrameType
@@ -24,6 +25,7 @@ from yanmo.text import batches
 from yanmo.text.batches import Batch, Cursor
 from yanmo.text.sources import Example
 from yanmo.train import loop, optim, resume, schedule, track
+from yanmo.train.average import Average
 from yanmo.train.resume import Progress
 
 BUDGETS = ("epochs", "steps", "tokens", "minutes")
@@ -48,11 +50,17 @@ class Train(Block):
     accumulate: int = Field(1, ge=1, description="batches of one step")
     optimiser: Literal["adamw", "adam", "sgd"] = Field("adamw", description="adamw, adam or sgd")
     lr: float = Field(3e-4, gt=0, description="highest learning rate")
+    rates: dict[str, float] = Field(
+        default_factory=dict, description="beginning of a parameter's name: factor on its learning rate"
+    )
     warmup: float = Field(0.06, ge=0, lt=1, description="share of the steps in which the rate rises")
     weight_decay: float = Field(0.01, ge=0, description="decay of matrices")
     l1: float = Field(0.0, ge=0, description="penalty on the absolute weights")
     l2: float = Field(0.0, ge=0, description="penalty on the squared weights")
     clip: float | None = Field(1.0, gt=0, description="largest gradient norm; null: none")
+    average: float | None = Field(
+        None, gt=0, lt=1, description="decay of a moving average of the weights, kept in their place; null: none"
+    )
     evaluations: int = Field(10, ge=1, description="how often the dev rows are scored")
     patience: int | None = Field(
         None, ge=1, description="evaluations without a new best before the run stops; null: never"
@@ -118,7 +126,8 @@ def fit(job: Job, run: Run) -> dict[str, Any]:
         checkpoint.reload(job.checkpoint, latest)
     model = job.checkpoint.model.to(job.device)
     optimiser = _optimiser(job)
-    state = resume.load(latest, model, optimiser) if latest else Progress()
+    average = Average(model, job.settings.average) if job.settings.average else None
+    state = resume.load(latest, model, optimiser, average) if latest else Progress()
     _compare_machines(run)
     tracker = track.Tracker(run.folder, state.step)
     every = max(1, budget // job.settings.evaluations)
@@ -143,15 +152,18 @@ def fit(job: Job, run: Run) -> dict[str, Any]:
                 losses=[*state.losses, step.loss],
                 seconds=time.monotonic() - began,
             )
+            if average:
+                average.update(step.number)
             if step.number % max(1, budget // _LOG_LINES) == 0 or step.number == budget:
                 _log(tracker, step, state)
                 state.losses = []
             if job.dev and (step.number % every == 0 or step.number == budget):
-                state = _evaluate(job, run, state, tracker)
+                with average.applied() if average else nullcontext():
+                    state = _evaluate(job, run, state, tracker)
             advance(1, note=f"loss {step.loss:.3f}" + _best_note(job, state))
             stopping = signals.received is not None or state.finished or step.number == budget
             if stopping or time.monotonic() - saved > 60 * job.settings.save_minutes:
-                _save(job, run, optimiser, state)
+                _save(job, run, optimiser, state, average)
                 saved = time.monotonic()
             if signals.received is not None and step.number < budget and not state.finished:
                 tracker.close()
@@ -165,6 +177,8 @@ def fit(job: Job, run: Run) -> dict[str, Any]:
     if state.best is not None:
         checkpoint.reload(job.checkpoint, run.folder / CHECKPOINTS / BEST)
         job.checkpoint.model.to(job.device)
+    elif average:
+        average.put(average.values)
     return {
         "train": {
             "rows": len(job.train),
@@ -212,7 +226,13 @@ def _stream(job: Job, cursor: Cursor) -> Iterator[tuple[Batch, Cursor]]:
 
 def _optimiser(job: Job) -> torch.optim.Optimizer:
     settings = job.settings
-    return optim.make(settings.optimiser, job.checkpoint.model, lr=settings.lr, weight_decay=settings.weight_decay)
+    return optim.make(
+        settings.optimiser,
+        job.checkpoint.model,
+        lr=settings.lr,
+        weight_decay=settings.weight_decay,
+        rates=settings.rates,
+    )
 
 
 def _budget(job: Job, run: Run) -> int:
@@ -289,11 +309,11 @@ def _best_note(job: Job, state: Progress) -> str:
     return f", best dev {name} {state.best[name]:.4f}" if state.best else ""
 
 
-def _save(job: Job, run: Run, optimiser: torch.optim.Optimizer, state: Progress) -> None:
+def _save(job: Job, run: Run, optimiser: torch.optim.Optimizer, state: Progress, average: Average | None) -> None:
     """A checkpoint that any later process can go on from; then the older ones go."""
     with files.write_folder(run.folder / CHECKPOINTS / f"step-{state.step:08d}") as folder:
         checkpoint.write(folder, job.checkpoint)
-        resume.save(folder, job.checkpoint.model, optimiser, state)
+        resume.save(folder, job.checkpoint.model, optimiser, state, average)
     for old in run.checkpoints()[1:]:
         files.remove(old)
 

@@ -142,6 +142,15 @@ def read_file(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
     return content, {key: f"{path}:{line}" for key, line in _lines(yaml.compose(text, Loader=_Yaml12))}
 
 
+def _merge(old: dict[str, Any], new: Mapping[str, Any]) -> None:
+    for name, value in new.items():
+        inner = old.get(name)
+        if isinstance(value, Mapping) and isinstance(inner, dict):
+            _merge(inner, value)
+        else:
+            old[name] = value
+
+
 def put(content: dict[str, Any], key: str, value: Any) -> None:
     """Set a dotted key in nested dicts. A mapping is merged into the one that is there."""
     *parents, last = key.split(".")
@@ -150,13 +159,7 @@ def put(content: dict[str, Any], key: str, value: Any) -> None:
         if not isinstance(inner, dict):
             inner = content[parent] = {}
         content = inner
-    if isinstance(value, Mapping):
-        if not isinstance(content.get(last), dict):
-            content[last] = {}
-        for name, inner in value.items():
-            put(content[last], str(name), inner)
-    else:
-        content[last] = value
+    _merge(content, {last: value})
 
 
 _OVERRIDE = re.compile(r"([A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z0-9_\-]+)*)=(.*)", re.DOTALL)
@@ -245,8 +248,8 @@ def _fault(fault: dict[str, Any], places: Mapping[str, str], known: list[str]) -
             f"; did you mean '{near[0]}'?" if near else f"; known keys: {', '.join(k for k in known if '.' not in k)}"
         )
         return f"{where}unknown key '{key}'{hint}"
-    message = fault["msg"][0].lower() + fault["msg"][1:].removeprefix("alue error, ") if fault["msg"] else ""
-    message = message.removeprefix("value error, ")
+    message = fault["msg"].removeprefix("Value error, ")
+    message = message[:1].lower() + message[1:]
     given = "" if fault["type"] in ("missing", "value_error") else f" (given: {fault['input']!r})"
     return f"{where}{key or 'settings'}: {message}{given}"
 

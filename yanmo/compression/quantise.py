@@ -7,7 +7,7 @@ import statistics
 import time
 from collections import Counter
 from collections.abc import Callable, Collection
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from torch import nn
 
@@ -34,9 +34,8 @@ def quantise(model: nn.Module, keep: Collection[str] = ()) -> list[str]:
 
 
 def _quantised(name: str, module: nn.Module) -> nn.Module:
-    assert isinstance(module, nn.Linear)
     try:
-        return QuantisedLinear.from_linear(module)
+        return QuantisedLinear.from_linear(cast(nn.Linear, module))
     except ModelError as error:
         raise ModelError(f"{name}: {error}") from error
 

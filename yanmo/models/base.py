@@ -64,7 +64,9 @@ _HARMLESS = frozenset(
     """.split()  # noqa: SIM905 (a table to read, not a list to type)
 )
 # Keys that name code to run, or a kernel of somebody else's choice: refused whatever their value.
-_CODE = re.compile(r"auto_map|custom_code|.*_attn_implementation.*|attn_implementation_internal|kernel|kernels|kernel_config|use_kernels?")
+_CODE = re.compile(
+    r"auto_map|custom_code|.*_attn_implementation.*|attn_implementation_internal|kernel|kernels|kernel_config|use_kernels?"
+)
 
 
 @dataclass(frozen=True, kw_only=True)

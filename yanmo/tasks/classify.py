@@ -21,6 +21,7 @@ from yanmo.text.tokenizer import Tokenizer
 class Settings(Block):
     name: Literal["classify"] = "classify"
     max_length: int = Field(256, ge=4, description="longer texts are cut to this many tokens")
+    token_dropout: float = Field(0.0, ge=0, lt=1, description="share of tokens hidden behind [MASK] in training")
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="how much of the truth is spread over all labels")
 
 
@@ -35,6 +36,7 @@ class Classify:
         self.settings = settings
         self.tokenizer = tokenizer
         self.labels = list(labels)
+        self.ordinary = ~np.isin(np.arange(tokenizer.size), tokenizer.special)
         self.numbers = {label: number for number, label in enumerate(labels)}
 
     def prepare(self, examples: Sequence[Example]) -> list[Example]:
@@ -54,8 +56,19 @@ class Classify:
 
     def batch(self, examples: Sequence[Example], key: Key | None) -> Batch:
         labelled = all(e.labels for e in examples)
+        rows = ids_of(examples)
+        if key is not None and self.settings.token_dropout and self.tokenizer.mask is not None:
+            generator = key.generator()
+            rows = [
+                np.where(
+                    (generator.random(len(row)) < self.settings.token_dropout) & self.ordinary[row],
+                    self.tokenizer.mask,
+                    row,
+                )
+                for row in rows
+            ]
         return Batch(
-            source=pack(ids_of(examples), [e.types for e in examples]),
+            source=pack(rows, [e.types for e in examples]),
             labels=torch.tensor([self.numbers[e.labels[0]] for e in examples]) if labelled else None,
             rows=tuple(e.id for e in examples),
         )

@@ -222,7 +222,7 @@ def _guess(rows: list[list[str]], path: Path, labelled: bool) -> list[str]:
         label = min(rest, key=lambda i: (len({*columns[i]}), size[i]))
         if len({*columns[label]}) > min(_MOST_LABELS, max(10, len(rows) // 2)):
             raise DataError(
-                f"{path}:1: no header with a known name, and no column that looks like labels. Name the columns in the first line: text, label"
+                f"{path}:1: no header with a known name, and no column that looks like labels. Name the columns in line 1: text, label"
             )
         rest.remove(label)
         names[label] = "label"

@@ -1,10 +1,12 @@
 """Optimisers, by name, over a model's trainable parameters."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
 from torch import nn
+
+from yanmo.errors import SettingsError, gather
 
 OPTIMISERS: dict[str, Any] = {
     "adamw": lambda groups, lr: torch.optim.AdamW(groups, lr=lr, betas=(0.9, 0.98), eps=1e-6, fused=True),
@@ -13,14 +15,34 @@ OPTIMISERS: dict[str, Any] = {
 }
 
 
-def make(name: str, model: nn.Module, *, lr: float, weight_decay: float) -> torch.optim.Optimizer:
-    """AdamW (Loshchilov & Hutter 2019), Adam (Kingma & Ba 2015) or SGD with momentum. Decay spares vectors: biases and norms."""
-    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    groups = [
-        {"params": [p for p in trainable if p.ndim > 1], "weight_decay": weight_decay, "initial_lr": lr},
-        {"params": [p for p in trainable if p.ndim <= 1], "weight_decay": 0.0, "initial_lr": lr},
+def make(
+    name: str, model: nn.Module, *, lr: float, weight_decay: float, rates: Mapping[str, float] | None = None
+) -> torch.optim.Optimizer:
+    """AdamW (Loshchilov & Hutter 2019), Adam (Kingma & Ba 2015) or SGD with momentum. Decay spares vectors: biases and norms.
+
+    rates: beginning of a parameter's name -> factor on its learning rate. One that begins no name is a SettingsError.
+    """
+    rates = rates or {}
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for parameter_name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            factor = next((rates[start] for start in rates if parameter_name.startswith(start)), 1.0)
+            groups.setdefault((factor, weight_decay if parameter.ndim > 1 else 0.0), []).append(parameter)
+    names = [parameter_name for parameter_name, _ in model.named_parameters()]
+    strangers = [start for start in rates if not any(parameter_name.startswith(start) for parameter_name in names)]
+    gather(
+        [
+            f"'{start}'; the names begin with: {', '.join(sorted({n.split('.')[0] for n in names}))}"
+            for start in strangers
+        ],
+        "train.rates: no parameter's name begins with",
+        SettingsError,
+    )
+    listed = [
+        {"params": parameters, "weight_decay": decay, "initial_lr": lr * factor}
+        for (factor, decay), parameters in groups.items()
     ]
-    optimiser: torch.optim.Optimizer = OPTIMISERS[name]([group for group in groups if group["params"]], lr)
+    optimiser: torch.optim.Optimizer = OPTIMISERS[name](listed, lr)
     return optimiser
 
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from yanmo import files
 from yanmo.errors import ModelError
 from yanmo.text.batches import Cursor
+from yanmo.train.average import Average
 
 TENSORS, STATE = "training.safetensors", "training.json"
 
@@ -34,7 +35,9 @@ class Progress:
     finished: bool = False  # early stopping has spoken
 
 
-def save(folder: Path, model: nn.Module, optimiser: torch.optim.Optimizer, progress: Progress) -> None:
+def save(
+    folder: Path, model: nn.Module, optimiser: torch.optim.Optimizer, progress: Progress, average: Average | None
+) -> None:
     """Write the training state into a folder that is being made by `files.write_folder`."""
     names: dict[Tensor, str] = {parameter: name for name, parameter in model.named_parameters()}
     tensors = {"random.cpu": torch.get_rng_state()}
@@ -43,11 +46,13 @@ def save(folder: Path, model: nn.Module, optimiser: torch.optim.Optimizer, progr
     for parameter, state in optimiser.state.items():
         for key, value in state.items():
             tensors[f"optimiser.{key}.{names[parameter]}"] = torch.as_tensor(value).detach().contiguous()
+    if average is not None:
+        tensors |= {f"average.{name}": value for name, value in average.values.items()}
     safetensors.torch.save_file(tensors, folder / TENSORS)
     files.write_json(folder / STATE, asdict(progress))
 
 
-def load(folder: Path, model: nn.Module, optimiser: torch.optim.Optimizer) -> Progress:
+def load(folder: Path, model: nn.Module, optimiser: torch.optim.Optimizer, average: Average | None) -> Progress:
     """Put the training state back and answer with the progress. Call it last: it sets the random states."""
     try:
         tensors = safetensors.torch.load_file(folder / TENSORS)
@@ -62,7 +67,11 @@ def load(folder: Path, model: nn.Module, optimiser: torch.optim.Optimizer) -> Pr
         kind, _, rest = name.partition(".")
         if kind == "optimiser":
             key, _, parameter = rest.partition(".")
-            optimiser.state[parameters[parameter]][key] = tensor
+            optimiser.state[parameters[parameter]][key] = (
+                tensor.to(parameters[parameter].device) if tensor.ndim else tensor
+            )
+        elif kind == "average" and average is not None:
+            average.values[rest].copy_(tensor)
     if "random.cuda" in tensors and torch.cuda.is_available():
         torch.cuda.set_rng_state(tensors["random.cuda"])
     torch.set_rng_state(tensors["random.cpu"])

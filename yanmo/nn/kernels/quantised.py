@@ -16,7 +16,7 @@ Knows torch and the layout of its own tensors; who saves them, and which layers 
 import math
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -82,7 +82,7 @@ class QuantisedLinear(nn.Module):
         rows = x.reshape(-1, self.in_features).float()
         wants_gradient = torch.is_grad_enabled() and x.requires_grad
         if x.device.type == "cpu" and len(rows) > 0 and not wants_gradient and has_integers():
-            y = torch.cat([self._over_integers(rotate(part)) for part in rows.split(ROWS)])
+            y = torch.cat([self._over_integers(rotate(part)) for part in torch.split(rows, ROWS)])
         else:
             y = self._over_floats(rotate(rows))
         return y.to(x.dtype).view(*x.shape[:-1], self.out_features)
@@ -146,8 +146,9 @@ def _hadamard(size: int, device: torch.device) -> Tensor:  # (size, size), a pow
 @cache
 def has_integers() -> bool:
     """Whether this processor and this torch multiply integers fast: x86 with AVX2 or better, and oneDNN's operator."""
-    fast = torch.backends.mkldnn.is_available() and torch.backends.cpu.get_cpu_capability().startswith("AVX")
-    return fast and hasattr(torch.ops.onednn, "qlinear_pointwise")
+    onednn = bool(torch.backends.mkldnn.is_available())  # type: ignore[no-untyped-call]
+    vectors = torch.backends.cpu.get_cpu_capability().startswith("AVX")
+    return onednn and vectors and hasattr(torch.ops.onednn, "qlinear_pointwise")
 
 
 def describe(model: nn.Module) -> dict[str, Any] | None:
@@ -172,5 +173,5 @@ def prepare(model: nn.Module, config: dict[str, Any]) -> list[str]:
 
 
 def _empty(name: str, module: nn.Module) -> nn.Module:
-    assert isinstance(module, nn.Linear)
-    return QuantisedLinear(module.in_features, module.out_features, module.bias is not None, module.weight.device)
+    linear = cast(nn.Linear, module)
+    return QuantisedLinear(linear.in_features, linear.out_features, linear.bias is not None, linear.weight.device)

@@ -1,0 +1,127 @@
+"""Tokenisers: every kind trains, saves, loads, and gives the ids that `transformers` gives for the same file."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from transformers import PreTrainedTokenizerFast
+
+from yanmo.errors import ModelError, SettingsError
+from yanmo.text import tokenizer
+from yanmo.text.sources import Example
+from yanmo.text.tokenizer import Tokenizer, TokenizerSettings
+
+KINDS = ("wordpiece", "word", "bpe", "unigram")
+LINES = [
+    "研墨，磨字成文。The ink stone grinds text.",
+    "这部电影很好看！I'd see it again, 10/10",
+    "不好看……  two  spaces\tand a tab",
+    "full-width ＡＢＣ１２３ and emoji 😀",
+    "Café naïve ﬁne",
+    "",
+    "[MASK] and [CLS] are words here",
+]
+TEXTS = [line for line in LINES for _ in range(3)] + [f"word{i} 字{chr(0x4E00 + i)}" for i in range(200)]
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def made(request: pytest.FixtureRequest) -> Tokenizer:
+    return tokenizer.train(TEXTS, TokenizerSettings(kind=request.param, vocab=600))
+
+
+def test_special_tokens(made: Tokenizer) -> None:
+    assert [made.pad, made.unknown, made.cls, made.sep, made.mask] == [0, 1, 2, 3, 4]
+    assert made.special == [0, 1, 2, 3, 4]
+    assert 100 < made.size <= 600
+    assert made.encode("研墨")[0] == made.cls
+    assert made.encode("研墨")[-1] == made.sep
+    assert made.pieces("研墨")[0] == "[CLS]"
+
+
+def test_equals_transformers_after_saving(made: Tokenizer, tmp_path: Path) -> None:
+    made.save(tmp_path)
+    theirs = PreTrainedTokenizerFast(tokenizer_file=str(tmp_path / "tokenizer.json"))
+    for loaded in (made, tokenizer.load(tmp_path), tokenizer.load(tmp_path / "tokenizer.json")):
+        assert [loaded.encode(line) for line in LINES] == [theirs(line)["input_ids"] for line in LINES]
+        assert [loaded.encode(line, special=False) for line in LINES] == [
+            ids.tolist() for ids in loaded.encode_all(LINES)
+        ]
+        assert loaded.decode(loaded.encode(LINES[0])) == theirs.decode(
+            theirs(LINES[0])["input_ids"], skip_special_tokens=True
+        )
+    before = (tmp_path / "tokenizer.json").read_bytes()
+    tokenizer.load(tmp_path).save(tmp_path)
+    assert (tmp_path / "tokenizer.json").read_bytes() == before
+
+
+def test_nothing_is_lost_by_bytes_and_pieces(made: Tokenizer) -> None:
+    for line in ("The ink stone grinds text.", "研墨磨字成文"):
+        if not {made.unknown} & {*made.encode(line)}:
+            assert made.decode(made.encode(line)).replace(" ", "").lower() == line.replace(" ", "").lower()
+
+
+@pytest.mark.parametrize("longest", [4, 5, 8, 100])
+def test_rows_and_truncation(made: Tokenizer, tmp_path: Path, longest: int) -> None:
+    made.save(tmp_path)
+    theirs = PreTrainedTokenizerFast(tokenizer_file=str(tmp_path / "tokenizer.json"))
+    single = [Example((line,), ("x",), f"{i}", "a.tsv", i) for i, line in enumerate(LINES)]
+    pairs = [Example((line, LINES[0])) for line in LINES]
+    found = made.tokenise(single + pairs, longest)
+    for example, row in zip(single, found, strict=False):
+        expected = theirs(example.texts[0], truncation=True, max_length=longest)["input_ids"]
+        assert row.ids is not None
+        assert row.ids.tolist() == expected
+        assert row.types is None
+        assert (row.labels, row.id, row.where) == (example.labels, example.id, example.where)
+    for example, row in zip(pairs, found[len(single) :], strict=True):
+        expected = theirs(*example.texts, truncation=True, max_length=longest, return_token_type_ids=True)
+        assert row.ids is not None
+        assert row.types is not None
+        assert row.ids.tolist() == expected["input_ids"]
+        assert row.types.tolist() == expected["token_type_ids"]
+    assert max(len(row.ids) for row in found if row.ids is not None) <= longest
+    assert len(made.encode(LINES[0] * 20)) > longest  # truncation is not left behind
+
+
+@pytest.mark.parametrize("longest", [8, 9, 64])
+def test_chunks_lose_no_token(made: Tokenizer, longest: int) -> None:
+    rows = made.chunks(LINES, longest, "train")
+    assert all(row.ids is not None and 3 <= len(row.ids) <= longest for row in rows)
+    assert all(row.ids[0] == made.cls and row.ids[-1] == made.sep for row in rows if row.ids is not None)
+    assert len({row.id for row in rows}) == len(rows)
+    for number, ids in enumerate(made.encode_all(LINES), 1):
+        pieces = [row.ids[1:-1] for row in rows if row.line == number and row.ids is not None]
+        assert np.concatenate([*pieces, ids[:0]]).tolist() == ids.tolist()
+
+
+def test_no_rows(made: Tokenizer) -> None:
+    assert made.tokenise([], 8) == []
+    assert made.chunks([], 8, "train") == []
+    assert made.chunks([""], 8, "train") == []
+
+
+# name: (content of tokenizer.json or None, what the message must contain)
+BROKEN = {
+    "missing": (None, ["no tokeniser here", "yanmo tokenizer train"]),
+    "empty": ("", ["not a readable tokeniser"]),
+    "cut short": ('{"version": "1.0", "model": {"type": "Wo', ["not a readable tokeniser", "EOF"]),
+    "a list": ("[]", ["not a readable tokeniser"]),
+    "no model": ("{}", ["not a readable tokeniser"]),
+    "unknown model": ('{"version": "1.0", "model": {"type": "Magic"}}', ["not a readable tokeniser"]),
+    "merges without words": ('{"model": {"type": "BPE", "vocab": {"a": 0}, "merges": ["b c"]}}', ["not a readable"]),
+}
+
+
+@pytest.mark.parametrize(("content", "expected"), BROKEN.values(), ids=BROKEN)
+def test_broken_files(tmp_path: Path, content: str | None, expected: list[str]) -> None:
+    if content is not None:
+        (tmp_path / "tokenizer.json").write_text(content, "utf-8")
+    with pytest.raises(ModelError) as caught:
+        tokenizer.load(tmp_path)
+    assert all(part in str(caught.value) for part in [*expected, str(tmp_path / "tokenizer.json")])
+
+
+def test_a_vocabulary_that_can_not_be_made() -> None:
+    texts = ["".join(map(chr, range(0x4E00, 0x4F00)))]
+    with pytest.raises(SettingsError, match=r"tokenizer\.vocab: 100 can't be made .*another tokenizer\.kind"):
+        tokenizer.train(texts, TokenizerSettings(kind="unigram", vocab=100))

@@ -1,0 +1,348 @@
+"""`yanmo demo`: the whole life of a small language model on real Chinese reviews, made of the same verbs that a user has.
+
+Every stage leaves its result in the run folder and is passed over when it stands there, so that a demo that was stopped goes on.
+The run folder is the fine-tuned model's own; `data/`, `pretrained/`, `scratch/` and `int8/` stand in it.
+"""
+
+import json
+import random
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from yanmo import baselines, checkpoint, evaluation, files, machine, report, runs, settings
+from yanmo.commands.finetune import finetune, verdict
+from yanmo.commands.pretrain import pretrain
+from yanmo.compression import quantise
+from yanmo.engine import Engine, load
+from yanmo.errors import SettingsError
+from yanmo.progress import bar, say
+from yanmo.report import Code, Lines, Section, Table, Text
+from yanmo.settings import Words
+from yanmo.text import clean, dedup, samples, sources, split
+from yanmo.text.sources import Example
+from yanmo.train import track
+
+PARTS = {"test": 0.27, "dev": 0.08, "train": 0.65}  # by hash; the test set is the first 2,000 of each class of its part
+TEST_ROWS = 2000  # of each class
+FULL = 5.0  # minutes from which on all rows are used; less time takes a share of them
+SHARES = {"pretrain": 0.5, "finetune": 0.2}  # of the minutes
+FAMILY, SIZE = "yanmo-ngram-bert", "tiny"
+LABELS = ["negative", "positive"]
+
+
+class Settings(runs.Common):
+    run: Path = Field(Path("runs/demo"), description="the run folder")
+    minutes: float = Field(10.0, gt=0, description="wall minutes for the whole of it; 0.3 runs every stage small")
+
+
+def demo(settings_file: str | Path | None = None, **keys: Any) -> dict[str, Any]:
+    """Run the demo; the keys are those of `yanmo demo --print-settings`. Returns what metrics.json holds."""
+    return command(Words(settings.from_arguments(Settings, settings_file, keys)))
+
+
+def command(words: Words[Settings]) -> dict[str, Any]:
+    asked = words.settings
+    if words.paths:
+        raise SettingsError(
+            f"the demo takes no files ({words.paths[0]}); for your own data see `yanmo finetune --help`"
+        )
+    began = time.monotonic()
+    with files.lock(asked.run / "data.lock"):
+        if asked.force:
+            for name in ("data", "scratch", "int8"):
+                if (asked.run / name).exists():
+                    files.remove(asked.run / name)
+        facts = _data(asked)
+        metrics = _train(asked)
+        metrics["baseline"]["from_scratch"] = _from_scratch(asked)["test"]
+        metrics["careless"] = _careless(asked)
+        metrics["int8"] = _int8(asked)
+        engine = load(asked.run, device=machine.prepare(asked.machine))
+        rows = sources.read(asked.run / "data" / "test.tsv")[:5]
+        metrics["examples"] = [
+            {"text": row.texts[0], "truth": row.labels[0], **answer}
+            for row, answer in zip(rows, engine.predict([row.texts[0] for row in rows]), strict=True)
+        ]
+        metrics["cost"]["demo_seconds"] = metrics["cost"].get("demo_seconds") or round(time.monotonic() - began, 1)
+        files.write_json(asked.run / runs.METRICS, metrics)
+        report.write_run(
+            asked.run, title="Yanmo demo", summary=_summary(metrics), sections=_sections(asked.run, facts, metrics)
+        )
+    _show(asked.run, metrics)
+    return metrics
+
+
+# ---- the stages
+
+
+def _share(asked: Settings) -> float:
+    return min(1.0, asked.minutes / FULL)
+
+
+def _data(asked: Settings) -> dict[str, Any]:
+    """Reviews and news, clean and split, as files; the counts of what was removed."""
+    folder = asked.run / "data"
+    wanted = {"minutes": asked.minutes, "seed": asked.seed}
+    if (folder / "facts.json").is_file():
+        facts: dict[str, Any] = json.loads((folder / "facts.json").read_text("utf-8"))
+        if facts["asked"] != wanted:
+            raise SettingsError(
+                f"{asked.run}: a demo with other settings stands here: {facts['asked']}, now {wanted}. "
+                f"Give the old ones to go on with it, another run=..., or force=true to start anew."
+            )
+        return facts
+    with bar("1 data: reading the reviews"):
+        raw = samples.reviews()
+        rows = [Example((clean.normalise(row.texts[0]),), row.labels, row.id, row.file, row.line) for row in raw]
+    with bar("1 data: duplicates, contradictions, fragments"):
+        kept, counts = dedup.deduplicate(rows)
+    with bar("1 data: splitting, and looking for leaks"):
+        parts = split.split(kept, PARTS)
+        share = _share(asked)
+        parts["test"] = split.first_per_label(parts["test"], round(TEST_ROWS * share))
+        for name in ("dev", "train"):
+            parts[name] = sorted(parts[name], key=split.position)[: round(len(parts[name]) * share)]
+        leaks = split.leaks([*parts["train"], *parts["dev"]], parts["test"])
+        news = [text for line in samples.peoples_daily() if (text := clean.normalise(line))]
+        news = news[: round(len(news) * share)]
+    with files.write_folder(folder) as made:
+        for name, part in parts.items():
+            lines = "".join(f"{row.labels[0]}\t{row.texts[0]}\n" for row in part)
+            files.write_file(made / f"{name}.tsv", "label\ttext\n" + lines)
+        files.write_file(made / "reviews.txt", "".join(f"{row.texts[0]}\n" for row in parts["train"]))
+        files.write_file(made / "news.txt", "".join(f"{text}\n" for text in news))
+        facts = {
+            "asked": wanted,
+            "counts": asdict(counts),
+            "parts": {name: len(part) for name, part in parts.items()},
+            "leaks": leaks,
+            "news": len(news),
+        }
+        files.write_json(made / "facts.json", facts)
+    return facts
+
+
+def _train(asked: Settings) -> dict[str, Any]:
+    """Stages 2 to 5: tokeniser, pre-training, fine-tuning, evaluation beside the baselines."""
+    data = asked.run / "data"
+    common: dict[str, Any] = {"seed": asked.seed, "force": asked.force, "machine": asked.machine.model_dump()}
+    say("2 tokeniser and 3 pre-training")
+    pretrain(
+        run=asked.run / "pretrained",
+        model={"family": FAMILY, "size": SIZE},
+        data={"train": [data / "reviews.txt", data / "news.txt"]},
+        train={"minutes": asked.minutes * SHARES["pretrain"], **PRETRAIN},
+        **common,
+    )
+    say("4 fine-tuning and 5 evaluation")
+    return finetune(
+        run=asked.run,
+        model={"base": str(asked.run / "pretrained"), "config": DROPOUTS},
+        data={name: data / f"{name}.tsv" for name in PARTS},
+        task=TASK,
+        train=FINETUNE,
+        **common,
+    )
+
+
+PRETRAIN: dict[str, Any] = {"lr": 4e-3, "warmup": 0.05}
+DROPOUTS: dict[str, Any] = {"embedding_dropout": 0.1, "ngram_dropout": 0.1, "classifier_dropout": 0.2}
+TASK: dict[str, Any] = {"token_dropout": 0.1}
+FINETUNE: dict[str, Any] = {
+    "epochs": 2,
+    "batch_tokens": 2048,
+    "lr": 5e-4,
+    "rates": {"embeddings.ngrams": 4.0, "classifier": 2.0},
+    "warmup": 0.1,
+    "average": 0.98,
+    "patience": 4,
+}
+
+
+def _from_scratch(asked: Settings) -> dict[str, Any]:
+    """The same network and fine-tuning without pre-training: what pre-training was worth."""
+    data = asked.run / "data"
+    say("5 evaluation: the same network, not pre-trained (outside the minutes)")
+    return finetune(
+        run=asked.run / "scratch",
+        model={"family": FAMILY, "size": SIZE, "config": DROPOUTS},
+        tokenizer={"base": asked.run / "pretrained"},
+        data={name: data / f"{name}.tsv" for name in PARTS},
+        task=TASK,
+        train=FINETUNE,
+        seed=asked.seed,
+        force=asked.force,
+        machine=asked.machine.model_dump(),
+    )
+
+
+def _careless(asked: Settings) -> dict[str, Any]:
+    """What an SVM seems to reach when the raw lines are split at random: many test rows then stand in training."""
+    with bar("5 evaluation: a careless split"):
+        rows = [row for row in samples.reviews() if row.texts[0].strip()]
+        random.Random(asked.seed).shuffle(rows)
+        rows = rows[: round(len(rows) * _share(asked))]
+        cut = round(2 * TEST_ROWS * _share(asked))
+        test, train = rows[:cut], rows[cut:]
+        scores = baselines.classify(train, test, LABELS)["svm"]
+        return {"rows": len(test), "macro_f1": scores["macro_f1"], "leaks": split.leaks(train, test)}
+
+
+def _int8(asked: Settings) -> dict[str, Any]:
+    """The linear layers as 8-bit integers: size, speed and score, before and after."""
+    folder = asked.run / "int8"
+    if (folder / runs.METRICS).is_file():
+        found: dict[str, Any] = json.loads((folder / runs.METRICS).read_text("utf-8"))
+        return found
+    device = machine.prepare(asked.machine)
+    with bar("6 int8"):
+        before, after = load(asked.run, device=device), load(asked.run, device=device)
+        layers = quantise.quantise(after.model)
+        rows = sources.read(asked.run / "data" / "test.tsv")
+        assert before.task is not None  # noqa: S101 (a run of `finetune` has one)
+        prepared = before.task.prepare(rows)
+
+        def run(engine: Engine) -> dict[str, Any]:
+            return evaluation.evaluate(engine.model, before.task, prepared, device=device)  # type: ignore[arg-type]
+
+        scores = {name: run(engine) for name, engine in (("float32", before), ("int8", after))}
+        speed = quantise.compare(before, after, run, rounds=5)
+        linear = sum(
+            tensor.numel()
+            for name, tensor in before.model.state_dict().items()
+            if name.removesuffix(".weight") in layers
+        )
+        with files.write_folder(folder) as made:
+            checkpoint.write(made, after.checkpoint)
+            found = {
+                "layers": len(layers),
+                "linear_parameters": linear,
+                "megabytes": {
+                    name: quantise.size_of(e.model) / 1e6 for name, e in (("float32", before), ("int8", after))
+                },
+                "macro_f1": {name: scores[name]["macro_f1"] for name in scores},
+                "speed": speed,
+            }
+            files.write_json(made / runs.METRICS, found)
+    return found
+
+
+# ---- what is shown
+
+
+def _summary(metrics: dict[str, Any]) -> str:
+    gain = metrics["test"]["macro_f1"] - metrics["baseline"]["from_scratch"]["macro_f1"]
+    return f"{verdict(metrics)}. Pre-training was worth {gain:+.4f}."
+
+
+def _sections(folder: Path, facts: dict[str, Any], metrics: dict[str, Any]) -> list[Section]:
+    counts, careless, int8 = facts["counts"], metrics["careless"], metrics["int8"]
+    log = track.read(folder / "pretrained" / track.FILE)
+    meaning = {
+        "rows": "lines of the package",
+        "empty": "without a letter or digit",
+        "contradicting": "the same text under both labels: all dropped",
+        "exact": "the same text as an earlier row, apart from spaces, punctuation, case and width",
+        "near": "half of the 8-character runs in common with an earlier row, or more",
+        "fragments": "stand within another row",
+        "kept": "distinct reviews",
+    }
+    return [
+        Section(
+            "Data",
+            [
+                Table(["rows", "what they are", "count"], [[key, meaning[key], counts[key]] for key in meaning]),
+                Text(
+                    f"Split by a hash of the text, so that rows never move when others are added: {facts['parts']['train']:,} to train, "
+                    f"{facts['parts']['dev']:,} to choose by, {facts['parts']['test']:,} to test. Test rows that stand in the other "
+                    f"parts: {facts['leaks']['exact']} exactly, {facts['leaks']['near']} nearly, {facts['leaks']['fragments']} as fragments."
+                ),
+            ],
+        ),
+        Section(
+            "Why a careless split would have looked better",
+            [
+                Text(
+                    f"Split at random without removing duplicates, the same linear SVM seems to reach macro F1 "
+                    f"{careless['macro_f1']:.3f} instead of {metrics['baseline']['svm']['macro_f1']:.3f}. That is leakage, not skill: "
+                    f"of its {careless['rows']:,} test rows, {careless['leaks']['exact']:,} stand in its training rows word for word."
+                )
+            ],
+        ),
+        Section(
+            "Pre-training",
+            [
+                Lines(
+                    {
+                        "training": [(row["step"], row["loss"]) for row in log if row["kind"] == "train"],
+                        "held out": [(row["step"], row["loss"]) for row in log if row["kind"] == "dev"],
+                    },
+                    "step",
+                    "loss",
+                    f"Masked language modelling on the training reviews and {facts['news']:,} paragraphs of the People's Daily.",
+                ),
+            ],
+        ),
+        Section(
+            "Eight bits",
+            [
+                Table(
+                    ["", "float32", "int8"],
+                    [
+                        ["size, MB", round(int8["megabytes"]["float32"], 2), round(int8["megabytes"]["int8"], 2)],
+                        ["macro F1", int8["macro_f1"]["float32"], int8["macro_f1"]["int8"]],
+                        ["speed (float32 = 1)", 1.0, round(int8["speed"], 2)],
+                    ],
+                    f"{int8['layers']} linear layers ({int8['linear_parameters']:,} parameters) as integers; the rest stays.",
+                )
+            ],
+        ),
+        Section(
+            "Five reviews",
+            [
+                Table(
+                    ["review", "truth", "answer", "probability"],
+                    [
+                        [row["text"], row["truth"], row["label"], round(max(row["probabilities"].values()), 3)]
+                        for row in metrics["examples"]
+                    ],
+                    "The first five rows of the test set in the order of their hash, not picked.",
+                )
+            ],
+        ),
+        Section("Go on", [Code("\n".join(_commands(folder)))]),
+    ]
+
+
+def _commands(folder: Path) -> list[str]:
+    return [
+        f"echo 房间很干净，下次还住这里 | yanmo predict {folder}",
+        f"yanmo evaluate {folder} data.test={folder}/data/test.tsv --json",
+        f"yanmo finetune model.base={folder}/pretrained data.train=YOURS.tsv data.test=TEST.tsv run=runs/mine",
+    ]
+
+
+def _show(folder: Path, metrics: dict[str, Any]) -> None:
+    test = metrics["test"]
+    rows = {
+        "this model": test["macro_f1"],
+        "its int8 form": metrics["int8"]["macro_f1"]["int8"],
+        "the same, not pre-trained": metrics["baseline"]["from_scratch"]["macro_f1"],
+        "TF-IDF + linear SVM": metrics["baseline"]["svm"]["macro_f1"],
+        "naive Bayes": metrics["baseline"]["naive_bayes"]["macro_f1"],
+        "(SVM, careless split)": metrics["careless"]["macro_f1"],
+    }
+    say(f"\nmacro F1 on {test['rows']:,} test reviews")
+    for name, value in rows.items():
+        say(f"  {name:28} {value:.4f}")
+    say(_summary(metrics))
+    say("\nfive reviews, live")
+    for row in metrics["examples"]:
+        say(f"  {row['label']:9} {max(row['probabilities'].values()):.3f}  (truth: {row['truth']})  {row['text'][:40]}")
+    say(f"\nreport: {folder / runs.REPORT}\ngo on with:")
+    for line in _commands(folder):
+        say(f"  {line}")
