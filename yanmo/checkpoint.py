@@ -55,7 +55,7 @@ def create(family: Family, config: Config, head: str) -> nn.Module:
     if head not in family.heads:
         raise ModelError(heads_fault(family, head))
     model = family.module(config, head)
-    for module in model.modules():
+    for module in reversed(list(model.modules())):  # a part before the whole, which may have the last word
         family.initialise(module, config)
     return model
 

@@ -144,9 +144,10 @@ def read_file(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
 
 def _merge(old: dict[str, Any], new: Mapping[str, Any]) -> None:
     for name, value in new.items():
-        inner = old.get(name)
-        if isinstance(value, Mapping) and isinstance(inner, dict):
-            _merge(inner, value)
+        if isinstance(value, Mapping):
+            if not isinstance(old.get(name), dict):
+                old[name] = {}  # ours, so that later keys don't change the caller's
+            _merge(old[name], value)
         else:
             old[name] = value
 

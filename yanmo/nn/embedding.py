@@ -1,7 +1,6 @@
 """Embeddings beyond one vector a token: n-grams of tokens, looked up in a table of those that were frequent in training."""
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -38,15 +37,22 @@ class NgramEmbedding(nn.Module):
         return result
 
     @torch.no_grad()
-    def learn(self, rows: Iterable[np.ndarray], special: Sequence[int]) -> None:
+    def learn(self, rows: Sequence[np.ndarray], special: Sequence[int]) -> None:
         """Know the n-grams that stand in most rows of token ids, and in at least two; none with a special token."""
-        counts: Counter[int] = Counter()
-        for ids in rows:
-            key, plain = ids.astype(np.int64), ~np.isin(ids, special)
-            for back in range(1, self.size):
-                key[back:] += ids[:-back].astype(np.int64) * self.vocabulary**back
-                plain[back:] &= ~np.isin(ids[:-back], special)
-            counts.update(np.unique(key[self.size - 1 :][plain[self.size - 1 :]]).tolist())
-        frequent = sorted(key for key, count in counts.most_common(len(self.keys)) if count > 1)
-        if frequent:
-            self.keys[len(self.keys) - len(frequent) :] = torch.tensor(frequent)
+        ids = np.concatenate(rows).astype(np.int64)
+        row_of = np.repeat(np.arange(len(rows)), [len(row) for row in rows])
+        key, whole = ids.copy(), ~np.isin(ids, special)
+        for back in range(1, self.size):
+            key[back:] += ids[:-back] * self.vocabulary**back
+            whole[back:] &= (row_of[back:] == row_of[:-back]) & ~np.isin(ids[:-back], special)
+            whole[:back] = False
+        key, row_of = key[whole], row_of[whole]
+        order = np.lexsort((row_of, key))
+        key, row_of = key[order], row_of[order]
+        once_a_row = np.ones(len(key), dtype=bool)
+        once_a_row[1:] = (key[1:] != key[:-1]) | (row_of[1:] != row_of[:-1])
+        found, counts = np.unique(key[once_a_row], return_counts=True)
+        frequent = np.lexsort((found, -counts))[: len(self.keys)]
+        chosen = np.sort(found[frequent[counts[frequent] > 1]])
+        if len(chosen):
+            self.keys[len(self.keys) - len(chosen) :] = torch.from_numpy(chosen)

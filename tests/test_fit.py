@@ -1,0 +1,292 @@
+"""The run as a whole: budgets, resuming bit for bit, signals, early stopping, averages, what a finished folder holds."""
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import transformers
+
+import yanmo
+from yanmo import checkpoint, files, runs
+from yanmo.errors import Interrupted, RunError, SettingsError
+from yanmo.train import track
+
+ROOT = Path(__file__).parents[1]
+TINY = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+GOOD, BAD = (
+    ["good", "great", "fine", "lovely", "superb", "nice"],
+    ["bad", "awful", "poor", "dull", "dreadful", "boring"],
+)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Sentences of praise and blame that a tiny network can learn, and plain text."""
+    generator = torch.Generator().manual_seed(0)
+    folder = tmp_path_factory.mktemp("data")
+
+    def words(pool: list[str], count: int) -> str:
+        return " ".join(pool[i] for i in torch.randint(0, len(pool), (count,), generator=generator))
+
+    filler = [f"w{i}" for i in range(40)]
+    for name, rows in (("train", 240), ("dev", 60), ("test", 60)):
+        lines = []
+        for i in range(rows):
+            length = int(torch.randint(1, 9, (1,), generator=generator))
+            lines.append(
+                f"{'pos' if i % 2 else 'neg'}\t{words(filler, length)} {words(GOOD if i % 2 else BAD, 2)} {name}{i}\n"
+            )
+        (folder / f"{name}.tsv").write_text("label\ttext\n" + "".join(lines))
+    (folder / "text.txt").write_text("".join(words(filler + GOOD + BAD, 12) + f" d{i}\n" for i in range(300)))
+    return folder
+
+
+def settings(verb: str, data: Path, run: Path, **train: Any) -> dict[str, Any]:
+    """Settings of a small run with dropout on, so that the random state matters."""
+    common: dict[str, Any] = {
+        "run": run,
+        "machine": {"threads": 1},
+        "model": {"size": TINY},
+        "tokenizer": {"kind": "word", "vocab": 400},
+        "train": {"steps": 20, "batch_tokens": 128, "lr": 5e-3, "evaluations": 4, **train},
+    }
+    if verb == "pretrain":
+        return {**common, "data": {"train": data / "text.txt"}, "objective": {"max_length": 16}}
+    rows = {name: data / f"{name}.tsv" for name in ("train", "dev", "test")}
+    return {**common, "data": rows, "task": {"max_length": 16, "token_dropout": 0.1}}
+
+
+VERBS = {"pretrain": yanmo.pretrain, "finetune": yanmo.finetune}
+
+
+def digest(run: Path) -> str:
+    """Of everything that a run leaves behind and that does not tell the time."""
+    total = hashlib.sha256((run / "model.safetensors").read_bytes())
+    metrics = json.loads((run / "metrics.json").read_text())
+    metrics.pop("cost")
+    total.update(json.dumps(metrics, sort_keys=True).encode())
+    for line in track.read(run / track.FILE):
+        line.pop("tokens_per_second", None)
+        total.update(json.dumps(line, sort_keys=True).encode())
+    return total.hexdigest()
+
+
+def stop_after(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
+    """Send this process a SIGTERM when the given step has been done."""
+    from yanmo import fit
+
+    steps = fit.loop.steps
+
+    def stopping(*args: Any, **keys: Any) -> Any:
+        for done in steps(*args, **keys):
+            if done.number == step:
+                os.kill(os.getpid(), signal.SIGTERM)
+            yield done
+
+    monkeypatch.setattr(fit.loop, "steps", stopping)
+
+
+@pytest.mark.parametrize("average", [None, 0.9], ids=["last", "average"])
+@pytest.mark.parametrize("verb", VERBS)
+def test_r2_clean_resume_is_bit_exact(
+    verb: str, average: float | None, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped by a signal at a few steps and resumed each time: everything equals the run that was never stopped."""
+    VERBS[verb](**settings(verb, data, tmp_path / "whole", average=average))
+    asked = settings(verb, data, tmp_path / "stopped", average=average)
+    for step in (1, 5, 12, 19):
+        with monkeypatch.context() as patch:
+            stop_after(patch, step)
+            with pytest.raises(Interrupted) as stopped:
+                VERBS[verb](**asked)
+        assert stopped.value.exit_status == 143
+        assert f"stopped at step {step} of 20" in str(stopped.value)
+    metrics = VERBS[verb](**asked)
+    assert metrics["cost"]["steps"] == 20
+    assert digest(tmp_path / "whole") == digest(tmp_path / "stopped")
+
+
+def test_r11_three_runs_are_identical(data: Path, tmp_path: Path) -> None:
+    found = set()
+    for name in "abc":
+        yanmo.finetune(**settings("finetune", data, tmp_path / name))
+        found.add(digest(tmp_path / name))
+    assert len(found) == 1
+    yanmo.finetune(**{**settings("finetune", data, tmp_path / "d"), "seed": 1})
+    assert digest(tmp_path / "d") not in found
+
+
+def test_a_task_is_learnt_and_the_folder_is_whole(data: Path, tmp_path: Path) -> None:
+    """The score comes with the folder: transformers opens it, gives the same logits; evaluate and predict need it alone."""
+    run = tmp_path / "run"
+    metrics = yanmo.finetune(**settings("finetune", data, run, steps=150, patience=8, evaluations=15))
+    assert metrics["test"]["accuracy"] > 0.9 and metrics["test"]["rows"] == 60
+    assert metrics["baseline"].keys() == {"majority", "naive_bayes", "svm"}
+    present = {path.name for path in run.iterdir()} - {"events"}
+    assert present == {
+        *("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "yanmo.json", "README.md"),
+        *("settings.yaml", "metrics.json", "metrics.jsonl", "report.html", ".lock"),
+    }
+    assert yanmo.evaluate(run, data={"test": data / "test.tsv"})["test"] == metrics["test"]
+
+    texts = ["w1 w2 good great", "w3 awful", "w4 w5 w6 w7 poor bad"]
+    engine = yanmo.load(run)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(run)
+    tokens = tokenizer(texts, padding=True, return_tensors="pt")
+    with torch.no_grad():
+        theirs = transformers.AutoModelForSequenceClassification.from_pretrained(run).eval()(**tokens).logits
+    assert (engine.logits(tokens.input_ids, tokens.attention_mask) - theirs).abs().max() < 1e-5
+    answers = engine.predict(texts)
+    assert [answer["label"] for answer in answers] == ["pos", "neg", "neg"]
+    probabilities = torch.tensor([[answer["probabilities"][label] for label in ("neg", "pos")] for answer in answers])
+    assert (probabilities - theirs.softmax(-1)).abs().max() < 1e-5
+
+
+def test_pretrained_then_finetuned(data: Path, tmp_path: Path) -> None:
+    pretrained = yanmo.pretrain(**settings("pretrain", data, tmp_path / "pre", steps=60))
+    log = [row["loss"] for row in track.read(tmp_path / "pre" / track.FILE) if row["kind"] == "dev"]
+    assert log[-1] < log[0] and pretrained["dev"]["loss"] == min(log)
+    model = transformers.AutoModelForMaskedLM.from_pretrained(tmp_path / "pre")
+    assert model.config.vocab_size == yanmo.load(tmp_path / "pre").tokenizer.size
+    asked = settings("finetune", data, tmp_path / "fine")
+    asked["model"] = {"base": str(tmp_path / "pre"), "config": {"hidden_dropout_prob": 0.2}}
+    yanmo.finetune(**asked)
+    assert json.loads((tmp_path / "fine" / "config.json").read_text())["hidden_dropout_prob"] == 0.2
+
+
+@pytest.mark.parametrize(
+    "budget, steps",
+    [({"steps": 7}, 7), ({"epochs": 2.0}, None), ({"tokens": 1000}, None), ({"minutes": 0.02}, None)],
+    ids=["steps", "epochs", "tokens", "minutes"],
+)
+def test_budgets(budget: dict[str, Any], steps: int | None, data: Path, tmp_path: Path) -> None:
+    asked = settings("finetune", data, tmp_path / "run", evaluations=1, **budget)
+    if "steps" not in budget:
+        del asked["train"]["steps"]
+    metrics = yanmo.finetune(**asked)
+    record = json.loads((tmp_path / "run" / "yanmo.json").read_text())
+    assert record["steps"] == metrics["train"]["steps"]
+    if steps:
+        assert metrics["train"]["steps"] == steps
+    if "tokens" in budget:
+        assert metrics["cost"]["tokens"] == pytest.approx(1000, rel=0.2)
+    if "minutes" in budget:
+        assert metrics["cost"]["seconds"] == pytest.approx(1.2, abs=1.2)
+    if "epochs" in budget:
+        per_epoch = metrics["train"]["steps"] / 2
+        assert per_epoch * 128 == pytest.approx(240 * 9.5, rel=0.25)
+
+
+def test_early_stopping_keeps_the_best(data: Path, tmp_path: Path) -> None:
+    metrics = yanmo.finetune(**settings("finetune", data, tmp_path / "run", steps=400, evaluations=40, patience=2))
+    assert metrics["train"]["steps"] < metrics["train"]["planned_steps"] == 400
+    log = [row for row in track.read(tmp_path / "run" / track.FILE) if row["kind"] == "dev"]
+    best = max(row["macro_f1"] for row in log)
+    assert metrics["dev"]["macro_f1"] == best
+    assert metrics["train"]["best_step"] == next(row["step"] for row in log if row["macro_f1"] == best)
+    assert metrics["train"]["steps"] == metrics["train"]["best_step"] + 2 * 10
+
+
+def test_settings_of_an_existing_run(data: Path, tmp_path: Path) -> None:
+    asked = settings("finetune", data, tmp_path / "run")
+    first = yanmo.finetune(**asked)
+    before = (tmp_path / "run" / "model.safetensors").stat().st_mtime_ns
+    assert yanmo.finetune(**asked) == first  # finished already: nothing is done again
+    assert (tmp_path / "run" / "model.safetensors").stat().st_mtime_ns == before
+    other = {**asked, "train": {**asked["train"], "lr": 1e-3}}
+    with pytest.raises(SettingsError, match=r"train\.lr: was 0\.005, now 0\.001"):
+        yanmo.finetune(**other)
+    assert (tmp_path / "run" / "metrics.json").exists()
+    yanmo.finetune(**{**other, "force": True})
+    assert yanmo.finetune(**other)["cost"]["steps"] == 20
+
+
+def test_changed_data_is_seen_on_resume(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = tmp_path / "train.tsv"
+    own.write_text((data / "train.tsv").read_text())
+    asked = settings("finetune", data, tmp_path / "run")
+    asked["data"]["train"] = own
+    with monkeypatch.context() as patch:
+        stop_after(patch, 3)
+        with pytest.raises(Interrupted):
+            yanmo.finetune(**asked)
+    own.write_text(own.read_text() + "pos\tone more\n")
+    with pytest.raises(SettingsError, match=r"train\.tsv has changed"):
+        yanmo.finetune(**asked)
+
+
+def test_damaged_checkpoint_is_passed_over(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    asked = settings("finetune", data, tmp_path / "run")
+    yanmo.finetune(**settings("finetune", data, tmp_path / "whole"))
+    with monkeypatch.context() as patch:
+        stop_after(patch, 9)
+        with pytest.raises(Interrupted):
+            yanmo.finetune(**asked)
+    weights = tmp_path / "run" / runs.CHECKPOINTS / "step-00000009" / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-5] ^= 1
+    weights.write_bytes(content)
+    yanmo.finetune(**asked)  # begins again, since no other checkpoint is there
+    assert "is not what was written" in capsys.readouterr().err
+    assert digest(tmp_path / "run") == digest(tmp_path / "whole")
+
+
+def test_r9_one_writer(data: Path, tmp_path: Path) -> None:
+    asked = settings("finetune", data, tmp_path / "run")
+    with files.lock(tmp_path / "run"), pytest.raises(RunError, match=f"pid {os.getpid()}"):
+        yanmo.finetune(**asked)
+    yanmo.finetune(**asked)
+
+
+def test_somebody_elses_model_is_not_overwritten(data: Path, tmp_path: Path, minilm: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.json").write_text("{}")
+    with pytest.raises(RunError, match="nothing is overwritten"):
+        yanmo.finetune(**{**settings("finetune", data, tmp_path / "run"), "force": True})
+    assert (tmp_path / "run" / "config.json").read_text() == "{}"
+
+
+@pytest.mark.parametrize("number, status", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_r8_signal_from_outside(number: int, status: int, data: Path, tmp_path: Path) -> None:
+    """A real process, a real signal: it exits with the status, saved, and the same command goes on."""
+    run = tmp_path / "run"
+    words = [
+        *(
+            sys.executable,
+            "-m",
+            "yanmo",
+            "finetune",
+            f"run={run}",
+            f"data.train={data}/train.tsv",
+            f"data.dev={data}/dev.tsv",
+        ),
+        *(
+            "model.size={hidden_size: 64, num_hidden_layers: 2, num_attention_heads: 2, intermediate_size: 128}",
+            "machine.threads=1",
+        ),
+        *("train.steps=4000", "train.evaluations=4", "train.batch_tokens=512", "tokenizer.kind=word"),
+    ]
+    process = subprocess.Popen(words, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 90
+    while not (run / track.FILE).exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    began = time.monotonic()
+    process.send_signal(number)
+    _, error = process.communicate(timeout=30)
+    assert process.returncode == status, error
+    assert time.monotonic() - began < 30 and "Traceback" not in error and "The same command goes on from here." in error
+    [saved] = (run / runs.CHECKPOINTS).glob("step-*")
+    assert files.verify(saved) == []
+    state = json.loads((saved / "training.json").read_text())
+    assert f"stopped at step {state['step']} of 4000" in error
+    assert checkpoint.load(saved).head == "classify"  # a checkpoint is an ordinary model folder
