@@ -1,35 +1,26 @@
 """What a learned model must beat, on the same split: the majority label, naive Bayes, and a linear SVM over TF-IDF."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from yanmo.tasks.base import Scores
+from yanmo.tasks.linear import vectorizer
 from yanmo.tasks.metrics import classification
 from yanmo.text.clean import language
 from yanmo.text.sources import Example
 
-# Runs of 1 to 3 characters for Chinese, of 1 to 2 words for languages that put spaces.
-_FEATURES: dict[str, dict[str, Any]] = {
-    "zh": {"analyzer": "char", "ngram_range": (1, 3)},
-    "en": {"analyzer": "word", "ngram_range": (1, 2), "token_pattern": r"(?u)\b\w+\b|[^\w\s]"},
-}
-
 
 def classify(train: Sequence[Example], test: Sequence[Example], labels: Sequence[str]) -> dict[str, Scores]:
     """Scores of each baseline on `test`. Takes 1 to 20 seconds for tens of thousands of short rows."""
-    from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.naive_bayes import MultinomialNB
     from sklearn.svm import LinearSVC
 
     numbers = {label: number for number, label in enumerate(labels)}
     texts = {"train": [" ".join(e.texts) for e in train], "test": [" ".join(e.texts) for e in test]}
     y, truths = (np.array([numbers[e.labels[0]] for e in rows]) for rows in (train, test))
-    vectorizer = TfidfVectorizer(
-        sublinear_tf=True, min_df=2 if len(train) >= 1000 else 1, **_FEATURES[language(texts["train"])]
-    )
-    x, z = vectorizer.fit_transform(texts["train"]), vectorizer.transform(texts["test"])
+    features = vectorizer(language(texts["train"]), len(train))
+    x, z = features.fit_transform(texts["train"]), features.transform(texts["test"])
     guesses = {
         "majority": np.full(len(test), np.bincount(y).argmax()),
         "naive_bayes": MultinomialNB().fit(x, y).predict(z),

@@ -66,14 +66,19 @@ def start(
     head: str,
     *,
     folder: Path,
+    resuming: bool,
     texts: Sequence[str],
     longest: int,
     labels: Sequence[str] | None = None,
 ) -> Checkpoint:
-    """What a training run begins with: `model.base` with the head that the task needs, or a fresh model with its own tokeniser,
-    trained on `texts` and kept in `folder` at once. longest: of the rows, in tokens; a model with fewer positions is a SettingsError.
+    """What a training run in `folder` begins with: `model.base` with the head that the task needs, or a fresh model whose tokeniser
+    is the folder's own when the run goes on, else the one asked for, else trained on `texts`.
+
+    longest: of the rows, in tokens; a model with fewer positions is a SettingsError.
     """
     if settings.base is not None:
+        if Path(settings.base).resolve() == folder.resolve():
+            raise SettingsError(f"model.base: {settings.base} is the run folder itself; give another run=...")
         opened = load(settings.base, head=head, labels=labels, changes=settings.config)
         positions = getattr(opened.config, "max_position_embeddings", longest)
         if positions < longest:
@@ -81,11 +86,10 @@ def start(
                 f"max_length: {longest} tokens, but {settings.base} has only {positions} positions; give at most {positions}"
             )
         return opened
-    if (folder / tokenizers.FILE).is_file():  # the run goes on
+    if resuming:
         cutter = tokenizers.load(folder)
     else:
         cutter = tokenizers.load(tokenizer.base) if tokenizer.base else tokenizers.train(texts, tokenizer)
-        cutter.save(folder)
     named = {"id2label": {str(i): label for i, label in enumerate(labels)}} if labels is not None else {}
     family, config = models.configure(
         settings, vocab_size=cutter.size, max_position_embeddings=max(512, longest), **named
@@ -119,7 +123,9 @@ def read_record(folder: Path) -> dict[str, Any]:
         return {}
     except (OSError, ValueError) as error:
         raise ModelError(f"{folder / RECORD}: not readable JSON ({error})") from None
-    return dict(record)
+    if not isinstance(record, dict) or not isinstance(record.get("task", {}), dict):
+        raise ModelError(f"{folder / RECORD}: expected a JSON object, and one under 'task'")
+    return record
 
 
 def load(
@@ -200,15 +206,9 @@ def _written_rules(checkpoint: Checkpoint) -> list[hf.Rule]:
     return rules + _scales(checkpoint.model, rules)
 
 
-def _owned(task: Task | None) -> nn.Module | None:
-    """A task's own parameters, where it has any: such a task is a module too."""
-    module: object = task
-    return module if isinstance(module, nn.Module) else None
-
-
 def _read_own(task: Task, folder: Path) -> None:
-    if (owned := _owned(task)) is not None:
-        owned.load_state_dict(hf.read_file(folder / HEADS))
+    if (folder / HEADS).is_file():
+        task.take(hf.read_file(folder / HEADS))
 
 
 def _plain(config: Config) -> dict[str, Any]:
@@ -217,6 +217,8 @@ def _plain(config: Config) -> dict[str, Any]:
 
 def _own_head(family: Family, content: Mapping[str, Any]) -> str:
     named = content.get("architectures") or [family.heads["base"]]
+    if not isinstance(named, list):
+        raise ModelError(f"config.json: 'architectures' is {named!r}, expected a list of class names")
     for kind, architecture in family.heads.items():
         if architecture == named[0]:
             return kind
@@ -294,8 +296,8 @@ def write(folder: Path, checkpoint: Checkpoint) -> None:
     files.write_with(
         folder / hf.WEIGHTS, lambda path: safetensors.torch.save_file(tensors, path, metadata={"format": "pt"})
     )
-    if owned := _owned(checkpoint.task):
-        files.write_with(folder / HEADS, lambda path: safetensors.torch.save_file(owned.state_dict(), path))
+    if checkpoint.task is not None and (owned := checkpoint.task.tensors()):
+        files.write_with(folder / HEADS, lambda path: safetensors.torch.save_file(owned, path))
     record = {**checkpoint.record, "yanmo": version("yanmo")}
     if checkpoint.task is not None:
         record["task"] = dict(checkpoint.task.record())

@@ -130,7 +130,7 @@ def fit(job: Job, run: Run) -> dict[str, Any]:
     state = resume.load(latest, model, optimiser, average) if latest else Progress()
     _compare_machines(run)
     tracker = track.Tracker(run.folder, state.step)
-    every = max(1, budget // job.settings.evaluations)
+    scored = {max(1, round(budget * (i + 1) / job.settings.evaluations)) for i in range(job.settings.evaluations)}
     saved, began = time.monotonic(), time.monotonic() - state.seconds
     with Signals() as signals, progress.bar(job.title, budget, state.step, "steps") as advance:
         plan = loop.Plan(
@@ -157,7 +157,7 @@ def fit(job: Job, run: Run) -> dict[str, Any]:
             if step.number % max(1, budget // _LOG_LINES) == 0 or step.number == budget:
                 _log(tracker, step, state)
                 state.losses = []
-            if job.dev and (step.number % every == 0 or step.number == budget):
+            if job.dev and step.number in scored:
                 with average.applied() if average else nullcontext():
                     state = _evaluate(job, run, state, tracker)
             advance(1, note=f"loss {step.loss:.3f}" + _best_note(job, state))

@@ -18,7 +18,8 @@ from yanmo.errors import RunError, SettingsError
 from yanmo.machine import Machine
 from yanmo.models import hf
 from yanmo.progress import say
-from yanmo.settings import Block, differences, dump, parse_yaml
+from yanmo.settings import Block, differences, dump, parse_yaml, read_file
+from yanmo.text.tokenizer import Tokenizer
 from yanmo.train import track
 
 SETTINGS, METRICS, REPORT, CARD, CHECKPOINTS, BEST = (
@@ -51,16 +52,17 @@ class Run:
     folder: Path
     settings: Common
     resuming: bool  # it stood there before, with the same settings
+    anew: bool = False  # an old run stands there and goes when the new one begins
 
     @property
     def finished(self) -> bool:
-        return (self.folder / METRICS).is_file()
+        return self.resuming and (self.folder / METRICS).is_file()
 
     @property
     def record(self) -> dict[str, Any]:
-        return checkpoint.read_record(self.folder)
+        return {} if self.anew else checkpoint.read_record(self.folder)
 
-    def begin(self, inputs: Mapping[str, str]) -> None:
+    def begin(self, inputs: Mapping[str, str], tokenizer: Tokenizer) -> None:
         """The inputs are read and sound: the folder is the run's from now on. inputs: file -> sha256 of what the run reads.
 
         Raises SettingsError when a run that goes on would read other data than it began with."""
@@ -73,7 +75,13 @@ class Run:
                     f"to go on, give another run=..., or force=true to start anew."
                 )
             return
+        if self.anew:
+            for name in _LEFT_BY_A_RUN:
+                if (self.folder / name).exists():
+                    files.remove(self.folder / name)
+            self.anew = False
         files.write_json(self.folder / checkpoint.RECORD, {"inputs": dict(inputs)})
+        tokenizer.save(self.folder)
         files.write_file(self.folder / SETTINGS, dump(self.settings))
 
     def note(self, **values: Any) -> None:
@@ -97,34 +105,46 @@ class Run:
 @contextmanager
 def hold(settings: Common) -> Iterator[Run]:
     """Hold the run folder of `settings` for this process alone. Raises SettingsError when a run with other settings stands there."""
-    folder = settings.run
+    folder, old = settings.run, settings.run / SETTINGS
     with files.lock(folder):
-        for leftover in files.partials(folder):
-            files.remove(leftover)
-        if settings.force and (folder / SETTINGS).is_file():
-            for name in _LEFT_BY_A_RUN:
-                if (folder / name).exists():
-                    files.remove(folder / name)
-        old = folder / SETTINGS
-        if not old.is_file():
-            if (folder / checkpoint.CONFIG).exists():
-                raise RunError(
-                    f"{folder}: holds a model that is not a run of Yanmo's; nothing is overwritten. Give another run=..."
-                )
-            yield Run(folder, settings, resuming=False)
-            return
-        asked = parse_yaml(dump(settings), "settings")
-        changed = differences(parse_yaml(old.read_text("utf-8"), str(old)), asked, ignore=("force", "machine", "run"))
+        files.mend(folder)
+        if not old.is_file() and (folder / checkpoint.CONFIG).exists():
+            raise RunError(
+                f"{folder}: holds a model that is not a run of Yanmo's; nothing is overwritten. Give another run=..."
+            )
+        changed = (
+            [] if settings.force or not old.is_file() else differences(_asked(old), _plain(settings), ignore=_FREE)
+        )
         if changed:
             raise SettingsError(
                 "\n  ".join([f"{folder}: a run with other settings stands here:", *changed])
                 + "\nGive the old settings to go on with it, another run=..., or force=true to start anew (the old run is then deleted)."
             )
-        yield Run(folder, settings, resuming=True)
+        yield Run(
+            folder, settings, resuming=old.is_file() and not settings.force, anew=old.is_file() and settings.force
+        )
+
+
+_FREE = ("force", "machine", "run")  # what may differ when a run goes on
+
+
+def _asked(path: Path) -> dict[str, Any]:
+    content, _ = read_file(path)
+    return content
+
+
+def _plain(settings: Common) -> dict[str, Any]:
+    """The settings as their own file would give them back."""
+    content: dict[str, Any] = parse_yaml(dump(settings), "settings")
+    return content
 
 
 def already(run: Run) -> dict[str, Any]:
     """The scores of a run that is finished."""
-    say(f"{run.folder}: finished already; its scores stand in {run.folder / METRICS} (force=true starts anew)")
-    metrics: dict[str, Any] = json.loads((run.folder / METRICS).read_text("utf-8"))
+    path = run.folder / METRICS
+    try:
+        metrics: dict[str, Any] = dict(json.loads(path.read_text("utf-8")))
+    except (ValueError, TypeError) as error:
+        raise RunError(f"{path}: not a JSON object ({error}); give force=true to start anew") from None
+    say(f"{run.folder}: finished already; its scores stand in {path} (force=true starts anew)")
     return metrics

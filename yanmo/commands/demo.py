@@ -240,7 +240,8 @@ def _summary(metrics: dict[str, Any]) -> str:
 
 
 def _sections(folder: Path, facts: dict[str, Any], metrics: dict[str, Any]) -> list[Section]:
-    counts, careless, int8 = facts["counts"], metrics["careless"], metrics["int8"]
+    counts, parts, leaks = facts["counts"], facts["parts"], facts["leaks"]
+    careless, int8 = metrics["careless"], metrics["int8"]
     log = track.read(folder / "pretrained" / track.FILE)
     meaning = {
         "rows": "lines of the package",
@@ -257,9 +258,9 @@ def _sections(folder: Path, facts: dict[str, Any], metrics: dict[str, Any]) -> l
             [
                 Table(["rows", "what they are", "count"], [[key, meaning[key], counts[key]] for key in meaning]),
                 Text(
-                    f"Split by a hash of the text, so that rows never move when others are added: {facts['parts']['train']:,} to train, "
-                    f"{facts['parts']['dev']:,} to choose by, {facts['parts']['test']:,} to test. Test rows that stand in the other "
-                    f"parts: {facts['leaks']['exact']} exactly, {facts['leaks']['near']} nearly, {facts['leaks']['fragments']} as fragments."
+                    "Split by a hash of the text, so that rows never move when others are added: "
+                    f"{parts['train']:,} to train, {parts['dev']:,} to choose by, {parts['test']:,} to test. Test rows that stand "
+                    f"in the other parts: {leaks['exact']} exactly, {leaks['near']} nearly, {leaks['fragments']} as fragments."
                 ),
             ],
         ),

@@ -7,11 +7,12 @@ import torch
 from pydantic import Field
 
 from yanmo import baselines, checkpoint, evaluation, files, fit, machine, runs, settings
-from yanmo.errors import SettingsError
+from yanmo.errors import DataError, SettingsError
 from yanmo.models import ModelSettings
 from yanmo.progress import bar, say
 from yanmo.settings import Words
 from yanmo.tasks import TASKS, make, one_of
+from yanmo.tasks.base import Answer
 from yanmo.tasks.classify import Settings as Classify
 from yanmo.text import sources, split
 from yanmo.text.clean import language
@@ -58,6 +59,7 @@ def command(words: Words[Settings]) -> dict[str, Any]:
                 asked.tokenizer,
                 "classify",
                 folder=run.folder,
+                resuming=run.resuming,
                 texts=texts,
                 longest=longest,
                 labels=labels,
@@ -68,7 +70,7 @@ def command(words: Words[Settings]) -> dict[str, Any]:
             say(
                 f"new, not from {asked.model.base}: {', '.join(sorted({name.rsplit('.', 1)[0] for name in opened.fresh}))}"
             )
-        run.begin(inputs)
+        run.begin(inputs, opened.tokenizer)
         job = fit.Job(
             "fine-tuning",
             opened,
@@ -82,9 +84,16 @@ def command(words: Words[Settings]) -> dict[str, Any]:
         )
         metrics = fit.fit(job, run)
         last = "test" if "test" in rows else "dev"
-        if "test" in rows:
-            with bar("scoring the test rows"):
-                metrics["test"] = evaluation.evaluate(opened.model, task, prepared["test"], device=device)
+
+        def answers(name: str) -> list[Answer]:
+            return evaluation.answers(opened.model, task, prepared[name], device=device)
+
+        with bar(f"scoring the {last} rows"):
+            metrics[last] = task.score(answers(last), prepared[last])
+            if task.calibrate(rows["train"], prepared["dev"], lambda: answers("dev")):
+                for name in {"dev", last}:
+                    alone = metrics[name]["macro_f1"]
+                    metrics[name] = {**task.score(answers(name), prepared[name]), "network_alone": alone}
         with bar(f"baselines on the {last} rows"):
             metrics["baseline"] = baselines.classify(rows["train"], rows[last], labels)
         fit.conclude(job, run, metrics)
@@ -99,6 +108,8 @@ def read(data: Data) -> tuple[dict[str, list[Example]], dict[str, str]]:
         rows = {name: sources.read(path, data.columns) for name, path in paths.items()}
         if "dev" not in rows:
             rows |= split.split(rows["train"], {"dev": 0.1, "train": 0.9})
+            if not rows["dev"] or not rows["train"]:
+                raise DataError(f"{data.train}: too few rows to hold some out; give data.dev=FILE or more rows")
     return rows, {str(path): files.sha256(path) for path in paths.values()}
 
 

@@ -63,12 +63,18 @@ def command(words: Words[Settings]) -> dict[str, Any]:
         with bar("tokeniser and model"):
             longest = asked.objective.max_length
             opened = checkpoint.start(
-                asked.model, asked.tokenizer, "masked", folder=run.folder, texts=train, longest=longest
+                asked.model,
+                asked.tokenizer,
+                "masked",
+                folder=run.folder,
+                resuming=run.resuming,
+                texts=train,
+                longest=longest,
             )
             task = make(asked.objective, opened.tokenizer)
             rows = opened.tokenizer.chunks(train, longest, "train")
             held_out = opened.tokenizer.chunks(dev, longest, "dev")
-        run.begin(inputs)
+        run.begin(inputs, opened.tokenizer)
         job = fit.Job("pre-training", opened, task, rows, held_out, asked.train, asked.seed, device, language(train))
         metrics = fit.conclude(job, run, fit.fit(job, run))
     score = metrics["dev"]

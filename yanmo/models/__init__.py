@@ -53,7 +53,10 @@ def configure(settings: ModelSettings, **values: Any) -> tuple[Family, Config]:
 
 def known(family: Family, content: dict[str, Any]) -> Config:
     """A config whose keys come from settings: an unknown one is a SettingsError."""
-    config, unknown = family.config.read(content, "model.size, model.config")
+    try:
+        config, unknown = family.config.read(content, "model.size, model.config")
+    except ModelError as error:
+        raise SettingsError(str(error)) from None
     if unknown:
         keys = ", ".join(field.name for field in fields(family.config) if field.name not in ("extra", "id2label"))
         raise SettingsError(f"model.config: unknown key '{unknown[0]}' for '{family.model_type}'; keys: {keys}")

@@ -112,9 +112,11 @@ class Config:
             for k, v in values.items()
             if _is_size(k) and type(v) is int and v <= 0
         ]
+        labels = content.get("id2label") or {}
+        if not isinstance(labels, dict) or sorted(map(str, labels)) != sorted(map(str, range(len(labels)))):
+            faults.append(f'\'id2label\' is {labels!r}, expected an object of labels under "0", "1" ...')
         gather(faults, f"{where}: this config can't be used:", ModelError)
-        labels = {int(key): str(label) for key, label in (content.get("id2label") or {}).items()}
-        return cls(**values, id2label=labels, extra=extra), unknown
+        return cls(**values, id2label={int(key): str(label) for key, label in labels.items()}, extra=extra), unknown
 
     def write(self, model_type: str, architecture: str) -> str:
         """The content of a config.json that Hugging Face's own class reads."""

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Union
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from yanmo.errors import ModelError
 from yanmo.tasks import classify
@@ -37,4 +37,9 @@ def restore(record: Mapping[str, Any], tokenizer: Tokenizer, labels: Sequence[st
         raise ModelError(
             f"the folder was made for the task '{name}', which this version does not know; known: {', '.join(table)}"
         )
-    return make(table[name][0].model_validate(dict(record)), tokenizer, labels)
+    try:
+        settings = table[name][0].model_validate(dict(record))
+    except ValidationError as error:
+        keys = ", ".join(".".join(map(str, fault["loc"])) for fault in error.errors())
+        raise ModelError(f"yanmo.json: the task's {keys} can't be used; was the file edited?") from None
+    return make(settings, tokenizer, labels)

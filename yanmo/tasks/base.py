@@ -4,7 +4,7 @@ A pre-training objective is a Task whose labels come from the text itself. Train
 nothing of a task beyond this page; a task knows nothing of them, and of a model only `models.base.Model`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -46,6 +46,18 @@ class Task(Protocol):
 
     def score(self, answers: Sequence[Answer], examples: Sequence[Example]) -> Scores:
         """Answers against the labels that the examples carry."""
+
+    def calibrate(
+        self, train: Sequence[Example], dev: Sequence[Example], answers: Callable[[], Sequence[Answer]]
+    ) -> bool:
+        """Fit what the task adds to a trained model (thresholds, a mix), where it adds something: answers() gives the model's own on
+        the dev rows. Returns whether answers will be different from now on."""
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What the task owns beside the model; kept in heads.safetensors."""
+
+    def take(self, tensors: dict[str, Tensor]) -> None:
+        """Take back what `tensors` gave."""
 
     def record(self) -> Mapping[str, Any]:
         """What a run folder keeps so that `tasks.restore` makes the same task again."""

@@ -1,18 +1,20 @@
 """Classification: one label of several for a text, or for a pair of texts."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from pydantic import Field
+from torch import Tensor
 from torch.nn import functional as F
 
 from yanmo.errors import DataError, gather
 from yanmo.models.base import Model
 from yanmo.settings import Block
-from yanmo.tasks import metrics
+from yanmo.tasks import linear, metrics
 from yanmo.tasks.base import Answer, Loss, Scores, ids_of
+from yanmo.tasks.linear import LinearEvidence
 from yanmo.text.batches import Batch, Key, pack
 from yanmo.text.sources import Example
 from yanmo.text.tokenizer import Tokenizer
@@ -22,6 +24,7 @@ class Settings(Block):
     name: Literal["classify"] = "classify"
     max_length: int = Field(256, ge=4, description="longer texts are cut to this many tokens")
     token_dropout: float = Field(0.0, ge=0, lt=1, description="share of tokens hidden behind [MASK] in training")
+    svm: bool = Field(False, description="true: a linear SVM's score is added; how much, the dev rows decide")
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="how much of the truth is spread over all labels")
 
 
@@ -37,6 +40,7 @@ class Classify:
         self.tokenizer = tokenizer
         self.labels = list(labels)
         self.ordinary = ~np.isin(np.arange(tokenizer.size), tokenizer.special)
+        self.evidence: LinearEvidence | None = None
         self.numbers = {label: number for number, label in enumerate(labels)}
 
     def prepare(self, examples: Sequence[Example]) -> list[Example]:
@@ -67,8 +71,12 @@ class Classify:
                 )
                 for row in rows
             ]
+        evidence = None
+        if key is None and self.evidence is not None:
+            evidence = self.evidence.margins([" ".join(e.texts) for e in examples])
         return Batch(
             source=pack(rows, [e.types for e in examples]),
+            evidence=evidence,
             labels=torch.tensor([self.numbers[e.labels[0]] for e in examples]) if labelled else None,
             rows=tuple(e.id for e in examples),
         )
@@ -81,8 +89,10 @@ class Classify:
         return Loss(total, len(batch.labels))
 
     def predict(self, model: Model, batch: Batch) -> list[Answer]:
-        logits = model.head(model.hidden(batch), batch.source)
-        rows = logits.float().softmax(-1).tolist()
+        logits = model.head(model.hidden(batch), batch.source).float()
+        if self.evidence is not None and batch.evidence is not None:
+            logits = self.evidence.join(logits, batch.evidence)
+        rows = logits.softmax(-1).tolist()
         return [
             {
                 "label": self.labels[max(range(len(row)), key=row.__getitem__)],
@@ -95,6 +105,26 @@ class Classify:
         truths = np.array([self.numbers[e.labels[0]] for e in examples])
         guesses = np.array([self.numbers[a["label"]] for a in answers])
         return metrics.classification(truths, guesses, self.labels)
+
+    def calibrate(
+        self, train: Sequence[Example], dev: Sequence[Example], answers: Callable[[], Sequence[Answer]]
+    ) -> bool:
+        """With `svm`: fit it on the training rows, and its share in the answers on the dev rows."""
+        if not self.settings.svm:
+            return False
+        truths = [np.array([self.numbers[e.labels[0]] for e in rows]) for rows in (train, dev)]
+        texts = [[" ".join(e.texts) for e in rows] for rows in (train, dev)]
+        evidence = linear.learn(texts[0], truths[0], len(self.labels))
+        shares = torch.tensor([[a["probabilities"][label] for label in self.labels] for a in answers()])
+        linear.fit_mix(evidence, shares.clamp(min=1e-9).log(), evidence.margins(texts[1]), torch.from_numpy(truths[1]))
+        self.evidence = evidence
+        return True
+
+    def tensors(self) -> dict[str, Tensor]:
+        return {} if self.evidence is None else self.evidence.tensors
+
+    def take(self, tensors: dict[str, Tensor]) -> None:
+        self.evidence = LinearEvidence(tensors)
 
     def record(self) -> Mapping[str, Any]:
         return self.settings.model_dump(mode="json")

@@ -72,6 +72,7 @@ class Batch:
     source: Run
     target: Run | None = None  # the second run of an encoder-decoder
     labels: Tensor | None = None  # what the task compares with
+    evidence: Tensor | None = None  # (rows, classes) what a task knows beside the model
     select: Tensor | None = None  # (n,) the token positions whose logits the task wants; None means all
     rows: tuple[str, ...] = ()  # the examples' ids
     progress: float = 0.0  # of the run, 0 to 1
@@ -82,7 +83,12 @@ class Batch:
 
         target = None if self.target is None else self.target.to(device)
         return replace(
-            self, source=self.source.to(device), target=target, labels=move(self.labels), select=move(self.select)
+            self,
+            source=self.source.to(device),
+            target=target,
+            labels=move(self.labels),
+            evidence=move(self.evidence),
+            select=move(self.select),
         )
 
 
@@ -95,7 +101,9 @@ class Key(NamedTuple):
 
     def generator(self) -> np.random.Generator:
         """A counter-based generator (Philox): equal keys give equal numbers, on any machine."""
-        return np.random.Generator(np.random.Philox(key=[self.seed & (2**64 - 1), (self.epoch << 32) + self.index]))
+        return np.random.Generator(
+            np.random.Philox(key=np.array([self.seed % 2**64, (self.epoch << 32) + self.index], np.uint64))
+        )
 
 
 class Cursor(NamedTuple):

@@ -1,6 +1,8 @@
 """Text <-> ids. Always a Hugging Face `tokenizer.json` on disk; the work is done by the `tokenizers` library."""
 
-from collections.abc import Iterable, Sequence
+import json
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -117,11 +119,12 @@ def load(path: Path) -> Tokenizer:
         raise ModelError(f"{file}: not a readable tokeniser ({error})") from None
 
 
-def train(texts: Iterable[str], settings: TokenizerSettings) -> Tokenizer:
-    """A new tokeniser. Every kind ends rows in BERT's way ([CLS] a [SEP] b [SEP])."""
-    inner, trainer = _KINDS[settings.kind](settings.vocab)
+def train(texts: Sequence[str], settings: TokenizerSettings) -> Tokenizer:
+    """A new tokeniser; equal texts give an equal one. Every kind ends rows in BERT's way ([CLS] a [SEP] b [SEP]).
+
+    Raises SettingsError where the vocabulary asked for can't be made."""
     try:
-        inner.train_from_iterator(texts, trainer)
+        inner = _KINDS[settings.kind](texts, settings.vocab)
     except Exception as error:  # tokenizers raises a bare Exception
         raise SettingsError(
             f"tokenizer.vocab: {settings.vocab} can't be made ({error}). Raise it, or choose another tokenizer.kind"
@@ -133,25 +136,45 @@ def train(texts: Iterable[str], settings: TokenizerSettings) -> Tokenizer:
     return Tokenizer(inner)
 
 
-Made = tuple[tokenizers.Tokenizer, trainers.Trainer]
-
-
-def _wordpiece(vocab: int) -> Made:
-    inner = tokenizers.Tokenizer(models.WordPiece(unk_token="[UNK]", max_input_chars_per_word=100))
-    inner.normalizer = normalizers.BertNormalizer(lowercase=True)  # Chinese characters become words of their own
-    inner.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    inner.decoder = decoders.WordPiece()
-    return inner, trainers.WordPieceTrainer(vocab_size=vocab, special_tokens=list(SPECIAL), show_progress=False)
-
-
-def _word(vocab: int) -> Made:
-    inner = tokenizers.Tokenizer(models.WordLevel(unk_token="[UNK]"))
+def _like_bert(model: models.Model) -> tokenizers.Tokenizer:
+    """BERT's normaliser and words: lower case, accents off, every Chinese character and every sign a word of its own."""
+    inner = tokenizers.Tokenizer(model)
     inner.normalizer = normalizers.BertNormalizer(lowercase=True)
     inner.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    return inner, trainers.WordLevelTrainer(vocab_size=vocab, special_tokens=list(SPECIAL), show_progress=False)
+    return inner
 
 
-def _bpe(vocab: int) -> Made:
+def _wordpiece(texts: Sequence[str], vocab: int) -> tokenizers.Tokenizer:
+    """The library's own WordPiece trainer gives another vocabulary each time that it runs; its BPE trainer does not. So the pieces
+    come from BPE, are counted where they stand (at the beginning of a word, or "##" within it), and the commonest are kept, with
+    every character that stands there, so that a new word can be spelt."""
+    pieces = _like_bert(models.BPE())
+    pieces.train_from_iterator(texts, trainers.BpeTrainer(vocab_size=vocab, show_progress=False))
+    counts: Counter[str] = Counter()
+    for start in range(0, len(texts), _AT_ONCE):
+        for encoding in pieces.encode_batch(list(texts[start : start + _AT_ONCE])):
+            before = None
+            for piece, word in zip(encoding.tokens, encoding.word_ids, strict=True):
+                prefix, before = ("##" if word == before else ""), word
+                counts[prefix + piece] += 1
+                if len(piece) > 1:
+                    counts.update([prefix + piece[0], *(f"##{character}" for character in piece[1:])])
+    ranked = sorted(counts, key=lambda piece: (-counts[piece], piece))[: vocab - len(SPECIAL)]
+    ids = {piece: id for id, piece in enumerate([*SPECIAL, *ranked])}
+    inner = _like_bert(models.WordPiece(ids, unk_token="[UNK]", max_input_chars_per_word=100))
+    inner.decoder = decoders.WordPiece()
+    inner.add_special_tokens(list(SPECIAL))
+    return inner
+
+
+def _word(texts: Sequence[str], vocab: int) -> tokenizers.Tokenizer:
+    inner = _like_bert(models.WordLevel(unk_token="[UNK]"))
+    trainer = trainers.WordLevelTrainer(vocab_size=vocab, special_tokens=list(SPECIAL), show_progress=False)
+    inner.train_from_iterator(texts, trainer)
+    return inner
+
+
+def _bpe(texts: Sequence[str], vocab: int) -> tokenizers.Tokenizer:
     inner = tokenizers.Tokenizer(models.BPE())
     inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     inner.decoder = decoders.ByteLevel()
@@ -159,10 +182,11 @@ def _bpe(vocab: int) -> Made:
     trainer = trainers.BpeTrainer(
         vocab_size=vocab, special_tokens=list(SPECIAL), initial_alphabet=alphabet, show_progress=False
     )
-    return inner, trainer
+    inner.train_from_iterator(texts, trainer)
+    return inner
 
 
-def _unigram(vocab: int) -> Made:
+def _unigram(texts: Sequence[str], vocab: int) -> tokenizers.Tokenizer:
     inner = tokenizers.Tokenizer(models.Unigram())
     inner.normalizer = normalizers.NFKC()
     inner.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="never")
@@ -170,7 +194,14 @@ def _unigram(vocab: int) -> Made:
     trainer = trainers.UnigramTrainer(
         vocab_size=vocab, special_tokens=list(SPECIAL), unk_token="[UNK]", show_progress=False
     )
-    return inner, trainer
+    inner.train_from_iterator(texts, trainer)
+    # The trainer numbers its pieces in another order each time: they are numbered anew by their scores.
+    content = json.loads(inner.to_str())
+    pieces = content["model"]["vocab"]
+    special, rest = pieces[: len(SPECIAL)], pieces[len(SPECIAL) :]
+    content["model"]["vocab"] = special + sorted(rest, key=lambda piece: (-piece[1], piece[0]))
+    return tokenizers.Tokenizer.from_str(json.dumps(content))
 
 
+_AT_ONCE = 4096  # texts
 _KINDS = {"wordpiece": _wordpiece, "word": _word, "bpe": _bpe, "unigram": _unigram}

@@ -158,11 +158,13 @@ def describe(model: nn.Module) -> dict[str, Any] | None:
     return {**CONFIG, KEPT: [name for name, module in model.named_modules() if type(module) is nn.Linear]}
 
 
-def prepare(model: nn.Module, config: dict[str, Any]) -> list[str]:
+def prepare(model: nn.Module, config: Any) -> list[str]:
     """Put empty quantised layers where `config` (see `describe`) has them, so that the state dict fits; return their names.
 
     ModelError for a method, or a layout, that is not this one.
     """
+    if not isinstance(config, dict):
+        raise ModelError(f"quantization_config is {config!r}, expected an object")
     wrong = [
         f"{key} is {config.get(key)!r}, not {value!r}" for key, value in CONFIG.items() if config.get(key) != value
     ]

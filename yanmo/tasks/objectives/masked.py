@@ -4,12 +4,13 @@ Of the tokens chosen, 80% become [MASK], 10% another token, 10% stay. Logits are
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from pydantic import Field
+from torch import Tensor
 from torch.nn import functional as F
 
 from yanmo.errors import ModelError
@@ -92,6 +93,17 @@ class Masked:
         loss = sum(a["loss"] for a in answers) / tokens
         right = sum(a["right"] for a in answers) / tokens
         return {"rows": len(answers), "loss": loss, "pseudo_perplexity": math.exp(min(loss, 50.0)), "accuracy": right}
+
+    def calibrate(
+        self, train: Sequence[Example], dev: Sequence[Example], answers: Callable[[], Sequence[Answer]]
+    ) -> bool:
+        return False
+
+    def tensors(self) -> dict[str, Tensor]:
+        return {}
+
+    def take(self, tensors: dict[str, Tensor]) -> None:
+        pass
 
     def record(self) -> Mapping[str, Any]:
         return self.settings.model_dump(mode="json")
