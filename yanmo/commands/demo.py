@@ -29,9 +29,21 @@ from yanmo.train import track
 PARTS = {"test": 0.27, "dev": 0.08, "train": 0.65}  # by hash; the test set is the first 2,000 of each class of its part
 TEST_ROWS = 2000  # of each class
 FULL = 5.0  # minutes from which on all rows are used; less time takes a share of them
-SHARES = {"pretrain": 0.5, "finetune": 0.2}  # of the minutes
+SHARES = {"pretrain": 0.45, "finetune": 0.2}  # of the minutes; the network that is not pre-trained takes as much again
 FAMILY, SIZE = "yanmo-ngram-bert", "tiny"
 LABELS = ["negative", "positive"]
+# Chosen on the dev rows.
+PRETRAIN: dict[str, Any] = {"lr": 4e-3, "warmup": 0.05}
+DROPOUTS: dict[str, Any] = {"embedding_dropout": 0.1, "ngram_dropout": 0.1, "classifier_dropout": 0.2}
+TASK: dict[str, Any] = {"token_dropout": 0.1, "svm": True}
+FINETUNE: dict[str, Any] = {
+    "batch_tokens": 2048,
+    "lr": 5e-4,
+    "rates": {"embeddings.ngrams": 4.0, "classifier": 2.0},
+    "warmup": 0.1,
+    "average": 0.98,
+    "patience": 4,
+}
 
 
 class Settings(runs.Common):
@@ -59,7 +71,7 @@ def command(words: Words[Settings]) -> dict[str, Any]:
         facts = _data(asked)
         metrics = _train(asked)
         metrics["baseline"]["from_scratch"] = _from_scratch(asked)["test"]
-        metrics["careless"] = _careless(asked)
+        metrics["careless"] = metrics.get("careless") or _careless(asked)
         metrics["int8"] = _int8(asked)
         engine = load(asked.run, device=machine.prepare(asked.machine))
         rows = sources.read(asked.run / "data" / "test.tsv")[:5]
@@ -67,12 +79,12 @@ def command(words: Words[Settings]) -> dict[str, Any]:
             {"text": row.texts[0], "truth": row.labels[0], **answer}
             for row, answer in zip(rows, engine.predict([row.texts[0] for row in rows]), strict=True)
         ]
-        metrics["cost"]["demo_seconds"] = metrics["cost"].get("demo_seconds") or round(time.monotonic() - began, 1)
         files.write_json(asked.run / runs.METRICS, metrics)
         report.write_run(
             asked.run, title="Yanmo demo", summary=_summary(metrics), sections=_sections(asked.run, facts, metrics)
         )
     _show(asked.run, metrics)
+    say(f"this call took {time.monotonic() - began:.0f} s")
     return metrics
 
 
@@ -96,7 +108,7 @@ def _data(asked: Settings) -> dict[str, Any]:
             )
         return facts
     with bar("1 data: reading the reviews"):
-        raw = samples.reviews()
+        raw = samples.reviews()[:: round(1 / _share(asked))]
         rows = [Example((clean.normalise(row.texts[0]),), row.labels, row.id, row.file, row.line) for row in raw]
     with bar("1 data: duplicates, contradictions, fragments"):
         kept, counts = dedup.deduplicate(rows)
@@ -104,8 +116,6 @@ def _data(asked: Settings) -> dict[str, Any]:
         parts = split.split(kept, PARTS)
         share = _share(asked)
         parts["test"] = split.first_per_label(parts["test"], round(TEST_ROWS * share))
-        for name in ("dev", "train"):
-            parts[name] = sorted(parts[name], key=split.position)[: round(len(parts[name]) * share)]
         leaks = split.leaks([*parts["train"], *parts["dev"]], parts["test"])
         news = [text for line in samples.peoples_daily() if (text := clean.normalise(line))]
         news = news[: round(len(news) * share)]
@@ -144,23 +154,9 @@ def _train(asked: Settings) -> dict[str, Any]:
         model={"base": str(asked.run / "pretrained"), "config": DROPOUTS},
         data={name: data / f"{name}.tsv" for name in PARTS},
         task=TASK,
-        train=FINETUNE,
+        train={"minutes": asked.minutes * SHARES["finetune"], **FINETUNE},
         **common,
     )
-
-
-PRETRAIN: dict[str, Any] = {"lr": 4e-3, "warmup": 0.05}
-DROPOUTS: dict[str, Any] = {"embedding_dropout": 0.1, "ngram_dropout": 0.1, "classifier_dropout": 0.2}
-TASK: dict[str, Any] = {"token_dropout": 0.1}
-FINETUNE: dict[str, Any] = {
-    "epochs": 2,
-    "batch_tokens": 2048,
-    "lr": 5e-4,
-    "rates": {"embeddings.ngrams": 4.0, "classifier": 2.0},
-    "warmup": 0.1,
-    "average": 0.98,
-    "patience": 4,
-}
 
 
 def _from_scratch(asked: Settings) -> dict[str, Any]:
@@ -172,8 +168,8 @@ def _from_scratch(asked: Settings) -> dict[str, Any]:
         model={"family": FAMILY, "size": SIZE, "config": DROPOUTS},
         tokenizer={"base": asked.run / "pretrained"},
         data={name: data / f"{name}.tsv" for name in PARTS},
-        task=TASK,
-        train=FINETUNE,
+        task={**TASK, "svm": False},
+        train={"minutes": asked.minutes * SHARES["finetune"], **FINETUNE},
         seed=asked.seed,
         force=asked.force,
         machine=asked.machine.model_dump(),
@@ -235,8 +231,11 @@ def _int8(asked: Settings) -> dict[str, Any]:
 
 
 def _summary(metrics: dict[str, Any]) -> str:
-    gain = metrics["test"]["macro_f1"] - metrics["baseline"]["from_scratch"]["macro_f1"]
-    return f"{verdict(metrics)}. Pre-training was worth {gain:+.4f}."
+    alone, scratch = metrics["test"]["network_alone"], metrics["baseline"]["from_scratch"]["macro_f1"]
+    return (
+        f"{verdict(metrics)}. The score joins the network with that SVM, in a proportion that the dev rows chose; the network alone "
+        f"reaches {alone:.4f}, and without pre-training {scratch:.4f}."
+    )
 
 
 def _sections(folder: Path, facts: dict[str, Any], metrics: dict[str, Any]) -> list[Section]:
@@ -331,6 +330,7 @@ def _show(folder: Path, metrics: dict[str, Any]) -> None:
     test = metrics["test"]
     rows = {
         "this model": test["macro_f1"],
+        "its network alone": test["network_alone"],
         "its int8 form": metrics["int8"]["macro_f1"]["int8"],
         "the same, not pre-trained": metrics["baseline"]["from_scratch"]["macro_f1"],
         "TF-IDF + linear SVM": metrics["baseline"]["svm"]["macro_f1"],

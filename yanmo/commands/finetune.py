@@ -119,7 +119,7 @@ def verdict(metrics: dict[str, Any]) -> str:
     scores, svm = metrics[name], metrics["baseline"]["svm"]
     low, high = scores["interval"]
     gap = scores["macro_f1"] - svm["macro_f1"]
-    won = f"{gap:+.4f} against" if gap > 0 else f"the baseline won: {gap:+.4f} against"
+    won = f"{gap:+.4f} against" if gap >= 0 else f"the baseline won: {gap:+.4f} against"
     return (
         f"{name}: {scores['rows']:,} rows, accuracy {scores['accuracy']:.4f}, macro F1 {scores['macro_f1']:.4f} "
         f"[95% {low:.4f} to {high:.4f}]; {won} a linear SVM's {svm['macro_f1']:.4f}"
