@@ -135,6 +135,7 @@ def test_a_task_is_learnt_and_the_folder_is_whole(data: Path, tmp_path: Path) ->
         *("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "yanmo.json", "README.md"),
         *("settings.yaml", "metrics.json", "metrics.jsonl", "report.html", ".lock"),
     }
+    assert list((run / "events").glob("events.out.tfevents.*"))
     assert yanmo.evaluate(run, data={"test": data / "test.tsv"})["test"] == metrics["test"]
 
     texts = ["w1 w2 good great", "w3 awful", "w4 w5 w6 w7 poor bad"]
@@ -183,6 +184,16 @@ def test_budgets(budget: dict[str, Any], steps: int | None, data: Path, tmp_path
     if "epochs" in budget:
         per_epoch = metrics["train"]["steps"] / 2
         assert per_epoch * 128 == pytest.approx(240 * 9.5, rel=0.25)
+
+
+def test_the_probe_leaves_no_trace(data: Path, tmp_path: Path) -> None:
+    """What `minutes` became, given as `steps`, gives the very same run."""
+    asked = settings("finetune", data, tmp_path / "a")
+    del asked["train"]["steps"]
+    yanmo.finetune(**{**asked, "train": {**asked["train"], "minutes": 0.02}})
+    steps = json.loads((tmp_path / "a" / "yanmo.json").read_text())["steps"]
+    yanmo.finetune(**settings("finetune", data, tmp_path / "b", steps=steps))
+    assert digest(tmp_path / "a") == digest(tmp_path / "b")
 
 
 def test_early_stopping_keeps_the_best(data: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@ stood. Pre-training and fine-tuning (and later distilling, pruning, searching) a
 
 import resource
 import signal
+import statistics
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -29,7 +30,7 @@ from yanmo.train.average import Average
 from yanmo.train.resume import Progress
 
 BUDGETS = ("epochs", "steps", "tokens", "minutes")
-_PROBE_SECONDS = 3.0
+_PROBE_SECONDS = 4.0
 _LOG_LINES = 200  # of training in metrics.jsonl, whatever the length of the run
 
 
@@ -224,7 +225,7 @@ def _stream(job: Job, cursor: Cursor) -> Iterator[tuple[Batch, Cursor]]:
     return batches.stream(job.train, lengths(job.train), job.task.batch, budget=budget, seed=job.seed, cursor=cursor)
 
 
-def _optimiser(job: Job) -> torch.optim.Optimizer:
+def _optimiser(job: Job) -> optim.Optimiser:
     settings = job.settings
     return optim.make(
         settings.optimiser,
@@ -263,23 +264,23 @@ def _probe(job: Job, seconds: float) -> int:
     random = torch.get_rng_state()
     limit = min(_PROBE_SECONDS, 0.1 * seconds)
     plan = loop.Plan(1 << 30, lambda step: 0.0, job.device, accumulate=job.settings.accumulate)
-    tokens, spent, mark = 0, 0.0, time.monotonic()
+    per_token: list[float] = []
+    began = mark = time.monotonic()
     for step in loop.steps(model, job.task, _stream(job, Cursor()), _optimiser(job), plan):
         now = time.monotonic()
-        if step.number > 1:  # the first one warms up
-            spent += now - mark
-            tokens += step.tokens
+        per_token.append((now - mark) / step.tokens)
         mark = now
-        if step.number > 2 and spent > limit:
+        if step.number > 2 and now - began > limit:
             break
     for parameter in model.parameters():
         parameter.grad = None
     torch.set_rng_state(random)
-    per_token = spent / tokens
+    pace = statistics.median(per_token[1:])  # the first step warms up, and an interruption is no measure
     # Scoring a token costs about a third of training on it.
-    evaluations = int(lengths(job.dev).sum()) * per_token / 3 * job.settings.evaluations if job.dev else 0.0
+    evaluations = int(lengths(job.dev).sum()) * pace / 3 * job.settings.evaluations if job.dev else 0.0
     mean = int(lengths(job.train).sum()) / len(batches.plan(lengths(job.train), job.settings.batch_tokens, job.seed, 0))
-    return max(1, int((0.97 * seconds - evaluations - spent) / (per_token * mean * job.settings.accumulate)))
+    left = 0.97 * seconds - evaluations - (mark - began)
+    return max(1, int(left / (pace * mean * job.settings.accumulate)))
 
 
 def _log(tracker: track.Tracker, step: loop.Step, state: Progress) -> None:
@@ -309,7 +310,7 @@ def _best_note(job: Job, state: Progress) -> str:
     return f", best dev {name} {state.best[name]:.4f}" if state.best else ""
 
 
-def _save(job: Job, run: Run, optimiser: torch.optim.Optimizer, state: Progress, average: Average | None) -> None:
+def _save(job: Job, run: Run, optimiser: optim.Optimiser, state: Progress, average: Average | None) -> None:
     """A checkpoint that any later process can go on from; then the older ones go."""
     with files.write_folder(run.folder / CHECKPOINTS / f"step-{state.step:08d}") as folder:
         checkpoint.write(folder, job.checkpoint)

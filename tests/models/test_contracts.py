@@ -179,11 +179,21 @@ def test_parameter_counts() -> None:
     assert sum(p.numel() for p in model.parameters()) == 109_482_240
 
 
-def test_real_weights(minilm: Path) -> None:
+def test_real_weights(minilm: Path, tmp_path: Path) -> None:
     """all-MiniLM-L6-v2: hidden states equal to transformers' on real sentences, both ways."""
     sentences = ["A short one.", "The quick brown fox jumps over the lazy dog, and then over another one.", "研磨 ink"]
     tokens = transformers.AutoTokenizer.from_pretrained(minilm)(sentences, padding=True, return_tensors="pt")
     with torch.no_grad():
         expected = transformers.AutoModel.from_pretrained(minilm).eval()(**tokens).last_hidden_state
-    ours = yanmo.load(minilm).hidden(tokens.input_ids, tokens.attention_mask, tokens.token_type_ids)
-    assert (ours - expected * tokens.attention_mask[..., None]).abs().max() < TOLERANCE
+    expected = expected * tokens.attention_mask[..., None]
+    engine = yanmo.load(minilm)
+    ours = engine.hidden(tokens.input_ids, tokens.attention_mask, tokens.token_type_ids)
+    assert (ours - expected).abs().max() < TOLERANCE
+
+    checkpoint.write(tmp_path, engine.checkpoint)
+    again = transformers.AutoModel.from_pretrained(tmp_path).eval()
+    same_tokens = transformers.AutoTokenizer.from_pretrained(tmp_path)(sentences, padding=True, return_tensors="pt")
+    assert torch.equal(same_tokens.input_ids, tokens.input_ids)
+    with torch.no_grad():
+        back = again(**tokens).last_hidden_state * tokens.attention_mask[..., None]
+    assert (back - expected).abs().max() < TOLERANCE

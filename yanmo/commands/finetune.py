@@ -86,14 +86,14 @@ def command(words: Words[Settings]) -> dict[str, Any]:
         last = "test" if "test" in rows else "dev"
 
         def answers(name: str) -> list[Answer]:
-            return evaluation.answers(opened.model, task, prepared[name], device=device)
+            with bar(f"scoring the {name} rows", len(prepared[name]), unit="rows") as advance:
+                return evaluation.answers(opened.model, task, prepared[name], device=device, advance=advance)
 
-        with bar(f"scoring the {last} rows"):
-            metrics[last] = task.score(answers(last), prepared[last])
-            if task.calibrate(rows["train"], prepared["dev"], lambda: answers("dev")):
-                for name in {"dev", last}:
-                    alone = metrics[name]["macro_f1"]
-                    metrics[name] = {**task.score(answers(name), prepared[name]), "network_alone": alone}
+        metrics[last] = task.score(answers(last), prepared[last])
+        if task.calibrate(rows["train"], prepared["dev"], lambda: answers("dev")):
+            for name in sorted({"dev", last}):
+                alone = metrics[name]["macro_f1"]
+                metrics[name] = {**task.score(answers(name), prepared[name]), "network_alone": alone}
         with bar(f"baselines on the {last} rows"):
             metrics["baseline"] = baselines.classify(rows["train"], rows[last], labels)
         fit.conclude(job, run, metrics)

@@ -14,7 +14,7 @@ from yanmo.errors import TrainingError
 from yanmo.models.base import Model
 from yanmo.tasks.base import Loss, Task
 from yanmo.text.batches import Batch, Cursor
-from yanmo.train.optim import penalise
+from yanmo.train.optim import Optimiser, dense, penalise
 
 Backward = Callable[[Model, Task, Batch], Loss]
 
@@ -56,17 +56,17 @@ def steps(
     model: nn.Module,
     task: Task,
     batches: Iterator[tuple[Batch, Cursor]],
-    optimiser: torch.optim.Optimizer,
+    optimiser: Optimiser,
     plan: Plan,
     backward: Backward = plain,
 ) -> Iterator[Step]:
     """Train from `plan.start` to `plan.steps`. Raises TrainingError before a loss or gradient that is not finite reaches a weight."""
-    parameters = [p for group in optimiser.param_groups for p in group["params"]]
+    parameters = optimiser.parameters
     for number in range(plan.start, plan.steps):
         factor = plan.factor(number)
-        for group in optimiser.param_groups:
+        for group in optimiser.groups:
             group["lr"] = group["initial_lr"] * factor
-        optimiser.zero_grad(set_to_none=True)
+        optimiser.zero_grad()
         model.train()
         rows: list[str] = []
         total, count, tokens = 0.0, 0, 0
@@ -78,15 +78,18 @@ def steps(
             count += loss.count
             tokens += len(batch.source.ids)
             rows += batch.rows
-        gradients = [p.grad for p in parameters if p.grad is not None]
+        for parameter in parameters:
+            if parameter.grad is not None and parameter.grad.is_sparse:
+                parameter.grad = parameter.grad.coalesce()
+        gradients = dense(p.grad for p in parameters if p.grad is not None)
         norm = float(torch.nn.utils.get_total_norm(gradients)) / max(1, count)
-        lr = optimiser.param_groups[0]["lr"]
+        lr = optimiser.groups[0]["lr"]
         if not (abs(total) < float("inf") and norm < float("inf")):
             raise TrainingError(
                 f"step {number + 1}: the loss is {total / max(1, count)} and the gradient norm {norm} (learning rate {lr:.2e}); no weight "
                 f"was changed. Rows: {', '.join(rows[:5])}. Lower train.lr, raise train.warmup, or look at these rows."
             )
-        clipped = 1.0 if plan.clip is None or norm <= plan.clip else plan.clip / norm
+        clipped = 1.0 if plan.clip is None or norm <= plan.clip else plan.clip / (norm + 1e-6)
         # The losses are sums: dividing the gradients once makes them means over all batches of the step.
         torch._foreach_mul_(gradients, clipped / max(1, count))
         if plan.l1 or plan.l2:

@@ -1,0 +1,83 @@
+"""Every `yanmo` command of the READMEs runs as it stands there, on small files of the names that it uses."""
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+READMES = [ROOT / "README.md", ROOT / "README.zh-CN.md"]
+# What would take minutes is cut to a few steps; nothing else is changed.
+SHORTER = {"train.minutes=5": "train.steps=3"}
+
+
+def commands(path: Path) -> list[str]:
+    """The lines of the shell blocks."""
+    blocks = re.findall(r"```sh\n(.*?)```", path.read_text("utf-8"), re.DOTALL)
+    return [line for block in blocks for line in block.splitlines() if line]
+
+
+@pytest.fixture(scope="module")
+def here(tmp_path_factory: pytest.TempPathFactory, small_folder: Path) -> Path:
+    """A folder that holds what the commands name."""
+    folder = tmp_path_factory.mktemp("readme")
+    for name, rows in (("train", 200), ("test", 40)):
+        lines = [
+            f"{'good' if i % 2 else 'bad'}\t{'well made' if i % 2 else 'falls apart'} item {name} {i}"
+            for i in range(rows)
+        ]
+        (folder / f"{name}.tsv").write_text("label\ttext\n" + "\n".join(lines) + "\n")
+    (folder / "new.csv").write_text("text\nwell made\nfalls apart\n")
+    (folder / "text.txt").write_text("".join(f"some words of document {i}\n" for i in range(200)))
+    shutil.copytree(small_folder, folder / "bert-base-chinese")
+    settings = (
+        (ROOT / "recipes" / "from-a-larger-model.yaml").read_text("utf-8").replace("max_length: 128", "max_length: 64")
+    )
+    (folder / "recipes").mkdir()
+    (folder / "recipes" / "from-a-larger-model.yaml").write_text(settings)  # the stand-in has 64 positions
+    return folder
+
+
+@pytest.mark.parametrize("path", READMES, ids=lambda path: path.name)
+def test_every_command_runs(path: Path, here: Path) -> None:
+    lines = commands(path)
+    assert len(lines) >= 10
+    shutil.rmtree(here / "runs", ignore_errors=True)
+    for line in lines:
+        for long, short in SHORTER.items():
+            line = line.replace(long, short)
+        said, _, command = line.rpartition("| ")
+        words = shlex.split(command)
+        assert words[0] == "yanmo", f"{path.name}: {line}"
+        given = shlex.split(said)[1] + "\n" if said else None
+        done = subprocess.run(
+            [sys.executable, "-m", *words],
+            cwd=here,
+            input=given,
+            capture_output=True,
+            text=True,
+            check=False,
+            env=environment(),
+        )
+        assert done.returncode == 0, f"{path.name}: {line}\n{done.stderr}"
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+
+
+def test_every_verb_is_told() -> None:
+    from yanmo.__main__ import VERBS
+
+    for path in READMES:
+        text = path.read_text("utf-8")
+        assert all(f"yanmo {verb}" in text for verb in VERBS), path.name
+
+
+def test_no_placeholder_is_left() -> None:
+    assert not [path.name for path in READMES if "@@" in path.read_text("utf-8")]
