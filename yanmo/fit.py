@@ -5,6 +5,7 @@ import resource
 import signal
 import statistics
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
@@ -102,7 +103,10 @@ class Signals:
         self.received: int | None = None
 
     def __enter__(self) -> "Signals":
-        self.old = {number: signal.signal(number, self._hear) for number in (signal.SIGINT, signal.SIGTERM)}
+        heard = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
+        self.old = {
+            number: signal.signal(number, self._hear) for number in heard
+        }  # Python hears signals in the main thread only
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -1,7 +1,7 @@
 """The run folder: who holds it, what was asked for, what stands in it.
 
-A run folder is a Hugging Face folder with `settings.yaml` (as asked), `metrics.json` (written last: its presence says that the run
-is finished), `metrics.jsonl`, `report.html` and, while it runs, `checkpoints/`.
+A run folder is a Hugging Face folder with `settings.yaml` (as asked), `metrics.json`, `metrics.jsonl`, `report.html` and, until all of
+that is written, `checkpoints/`: a run with scores and without checkpoints is finished.
 """
 
 import json
@@ -45,6 +45,11 @@ class Common(Block):
     machine: Machine = Field(default_factory=Machine, description="what to run on")
 
 
+def is_finished(folder: Path) -> bool:
+    """The scores are there, and the training checkpoints, which go last of all, are not."""
+    return (folder / METRICS).is_file() and not (folder / CHECKPOINTS).exists()
+
+
 @dataclass
 class Run:
     """A run folder that this process holds."""
@@ -56,7 +61,7 @@ class Run:
 
     @property
     def finished(self) -> bool:
-        return self.resuming and (self.folder / METRICS).is_file()
+        return self.resuming and is_finished(self.folder)
 
     @property
     def record(self) -> dict[str, Any]:

@@ -61,13 +61,8 @@ def _run(folder: Path, fix: bool) -> dict[str, Any]:
     if not folder.is_dir():
         raise YanmoError(f"{folder}: no such folder")
     faults: list[str] = []
-    state = (
-        "finished"
-        if (folder / runs.METRICS).is_file()
-        else "unfinished"
-        if (folder / runs.SETTINGS).is_file()
-        else "model"
-    )
+    begun = (folder / runs.SETTINGS).is_file()
+    state = "finished" if runs.is_finished(folder) else "unfinished" if begun else "model"
     whole = []
     for path in sorted((folder / runs.CHECKPOINTS).glob("*[!l]")) if (folder / runs.CHECKPOINTS).is_dir() else []:
         damage = files.verify(path)
