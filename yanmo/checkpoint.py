@@ -21,6 +21,7 @@ from yanmo.errors import ModelError, SettingsError
 from yanmo.models import ModelSettings, hf
 from yanmo.models.base import Config, Family, heads_fault
 from yanmo.nn.kernels import quantised
+from yanmo.progress import say
 from yanmo.tasks.base import Task
 from yanmo.text import tokenizer as tokenizers
 from yanmo.text.tokenizer import Tokenizer, TokenizerSettings
@@ -80,6 +81,14 @@ def start(
         if Path(settings.base).resolve() == folder.resolve():
             raise SettingsError(f"model.base: {settings.base} is the run folder itself; give another run=...")
         opened = load(settings.base, head=head, labels=labels, changes=settings.config)
+        if quantised.describe(opened.model):
+            raise ModelError(
+                f"{settings.base}: its layers are int8, which answer but can't be trained; start from the folder it was made of"
+            )
+        if opened.unknown:
+            say(
+                f"{settings.base}: config keys that Yanmo does not know are kept as they are: {', '.join(opened.unknown)}"
+            )
         positions = getattr(opened.config, "max_position_embeddings", longest)
         if positions < longest:
             raise SettingsError(
@@ -153,8 +162,12 @@ def load(
     kind = head or own
     if kind not in family.heads:
         raise ModelError(heads_fault(family, kind))
-    tensors = hf.read_tensors(folder)
+    tensors = hf.rename(hf.read_tensors(folder), family.aliases)
     if kind == "classify":
+        if labels is None and content.get("problem_type") not in (None, "single_label_classification"):
+            raise ModelError(
+                f"{folder / CONFIG}: problem_type '{content['problem_type']}' is not implemented yet; only one label of several"
+            )
         config = replace(
             config, id2label=dict(enumerate(labels)) if labels is not None else config.id2label or _numbered(tensors)
         )

@@ -116,8 +116,7 @@ class Signals:
     def _hear(self, number: int, frame: FrameType | None) -> None:
         if self.received is not None:
             raise Interrupted("stopped at once; the run goes on from its last checkpoint", number)
-        self.received = number
-        progress.say("stopping after this step ... (once more stops at once)")
+        self.received = number  # printing here could interrupt a print
 
 
 def fit(job: Job, run: Run) -> dict[str, Any]:
@@ -126,6 +125,7 @@ def fit(job: Job, run: Run) -> dict[str, Any]:
     Returns {"train", "dev", "cost"}, ready for metrics.json. Raises Interrupted after a signal, with everything saved.
     """
     budget = _budget(job, run)
+    job.checkpoint.task = job.task
     latest = run.latest() if run.resuming else None
     if latest:
         checkpoint.reload(job.checkpoint, latest)
@@ -166,14 +166,19 @@ def fit(job: Job, run: Run) -> dict[str, Any]:
                 with average.applied() if average else nullcontext():
                     state = _evaluate(job, run, state, tracker)
             advance(1, note=f"loss {step.loss:.3f}" + _best_note(job, state))
+            if signals.received is not None:
+                progress.say("stopping: saving this step (once more stops at once)")
             stopping = signals.received is not None or state.finished or step.number == budget
             if stopping or time.monotonic() - saved > 60 * job.settings.save_minutes:
                 _save(job, run, optimiser, state, average)
                 saved = time.monotonic()
-            if signals.received is not None and step.number < budget and not state.finished:
+            if signals.received is not None:
                 tracker.close()
+                again = (
+                    "Give it again without force=true to go on" if run.settings.force else "The same command goes on"
+                )
                 raise Interrupted(
-                    f"stopped at step {step.number} of {budget}; saved in {run.folder}. The same command goes on from here.",
+                    f"stopped at step {step.number} of {budget}; saved in {run.folder}. {again} from here.",
                     signals.received,
                 )
             if state.finished:
@@ -206,7 +211,6 @@ def fit(job: Job, run: Run) -> dict[str, Any]:
 def conclude(job: Job, run: Run, metrics: dict[str, Any]) -> dict[str, Any]:
     """Write what a finished run is: the model folder, the scores, its report and card; then the training checkpoints go."""
     job.checkpoint.record = run.record
-    job.checkpoint.task = job.task
     checkpoint.write(run.folder, job.checkpoint)
     files.write_json(run.folder / METRICS, metrics)
     report.write_run(run.folder, title=f"{run.folder.name}: {job.title}")
@@ -319,7 +323,7 @@ def _save(job: Job, run: Run, optimiser: optim.Optimiser, state: Progress, avera
     with files.write_folder(run.folder / CHECKPOINTS / f"step-{state.step:08d}") as folder:
         checkpoint.write(folder, job.checkpoint)
         resume.save(folder, job.checkpoint.model, optimiser, state, average)
-    for old in run.checkpoints()[1:]:
+    for old in run.checkpoints()[2:]:  # the one before stays, in case the newest is damaged
         files.remove(old)
 
 

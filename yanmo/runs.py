@@ -5,7 +5,7 @@ that is written, `checkpoints/`: a run with scores and without checkpoints is fi
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,9 +30,10 @@ SETTINGS, METRICS, REPORT, CARD, CHECKPOINTS, BEST = (
     "checkpoints",
     "best",
 )
+# What a run leaves, in the order in which it goes: a folder without scores is no finished run, one without a config nobody's model.
 _LEFT_BY_A_RUN = (
-    *(SETTINGS, METRICS, REPORT, CARD, CHECKPOINTS, track.FILE, "events", "tokenizer.json", "tokenizer_config.json"),
-    *(checkpoint.CONFIG, checkpoint.RECORD, checkpoint.HEADS, hf.WEIGHTS),
+    *(METRICS, checkpoint.CONFIG, SETTINGS, CHECKPOINTS, hf.WEIGHTS, checkpoint.HEADS, checkpoint.RECORD, REPORT, CARD),
+    *(track.FILE, "events", "tokenizer.json", "tokenizer_config.json"),
 )
 
 
@@ -48,6 +49,25 @@ class Common(Block):
 def is_finished(folder: Path) -> bool:
     """The scores are there, and the training checkpoints, which go last of all, are not."""
     return (folder / METRICS).is_file() and not (folder / CHECKPOINTS).exists()
+
+
+def clear(folder: Path) -> None:
+    """Remove what a run leaves, and nothing else that stands in the folder."""
+    if (folder / SETTINGS).is_file():
+        for name in _LEFT_BY_A_RUN:
+            if (folder / name).exists():
+                files.remove(folder / name)
+
+
+def paths(given: Sequence[Path]) -> tuple[Path | None, Path | None]:
+    """A command's paths -> (the folder, the file). Raises SettingsError for two of a kind."""
+    folders, found = [path for path in given if path.is_dir()], [path for path in given if not path.is_dir()]
+    for kind in (folders, found):
+        if len(kind) > 1:
+            raise SettingsError(
+                f"'{kind[1]}': one {'folder' if kind is folders else 'file'} is enough ('{kind[0]}' is given already)"
+            )
+    return folders[0] if folders else None, found[0] if found else None
 
 
 @dataclass
@@ -81,9 +101,7 @@ class Run:
                 )
             return
         if self.anew:
-            for name in _LEFT_BY_A_RUN:
-                if (self.folder / name).exists():
-                    files.remove(self.folder / name)
+            clear(self.folder)
             self.anew = False
         files.write_json(self.folder / checkpoint.RECORD, {"inputs": dict(inputs)})
         tokenizer.save(self.folder)
@@ -103,7 +121,7 @@ class Run:
             faults = files.verify(path)
             if not faults:
                 return path
-            say(f"warning: {faults[0]}; going back to the checkpoint before it")
+            say(f"warning: {faults[0]}; going back to the checkpoint before it, or to the first step")
         return None
 
 
@@ -151,5 +169,14 @@ def already(run: Run) -> dict[str, Any]:
         metrics: dict[str, Any] = dict(json.loads(path.read_text("utf-8")))
     except (ValueError, TypeError) as error:
         raise RunError(f"{path}: not a JSON object ({error}); give force=true to start anew") from None
+    changed = [
+        name for name, digest in run.record.get("inputs", {}).items() if _digest(Path(name)) not in (digest, None)
+    ]
+    if changed:
+        say(f"warning: the content of {', '.join(changed)} has changed since; force=true makes the run anew")
     say(f"{run.folder}: finished already; its scores stand in {path} (force=true starts anew)")
     return metrics
+
+
+def _digest(path: Path) -> str | None:
+    return files.sha256(path) if path.is_file() else None

@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import Field
 
-from yanmo import evaluation, machine, settings
+from yanmo import evaluation, machine, runs, settings
 from yanmo.engine import load
 from yanmo.errors import SettingsError, gather
 from yanmo.machine import Machine
@@ -34,11 +34,8 @@ def evaluate(run: str | Path, settings_file: str | Path | None = None, **keys: A
 
 def command(words: Words[Settings]) -> dict[str, Any]:
     asked = words.settings
-    for path in words.paths:
-        if path.is_dir():
-            asked.run = path
-        else:
-            asked.data.test = path
+    folder, file = runs.paths(words.paths)
+    asked.run, asked.data.test = folder or asked.run, file or asked.data.test
     gather(
         [f"{path}: no such file or folder" for path in words.paths if not path.exists()], "can't score:", SettingsError
     )
@@ -48,7 +45,11 @@ def command(words: Words[Settings]) -> dict[str, Any]:
     if engine.task is None:
         raise SettingsError(f"{asked.run}: made for no task, so there is nothing to score; fine-tune it first")
     labelled = engine.task.name not in OBJECTIVES  # an objective takes its labels from the text itself
-    rows = engine.task.prepare(sources.read(asked.data.test, asked.data.columns, labelled=labelled))
+    rows = engine.task.prepare(
+        sources.read(
+            asked.data.test, asked.data.columns, labelled=labelled, learnt=engine.checkpoint.record.get("columns")
+        )
+    )
     with bar(f"scoring {len(rows):,} rows", len(rows), unit="rows") as advance:
         answers = evaluation.answers(engine.model, engine.task, rows, device=engine.device, advance=advance)
     scores = engine.task.score(answers, rows)

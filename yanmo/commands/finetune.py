@@ -37,11 +37,9 @@ def finetune(settings_file: str | Path | None = None, **keys: Any) -> dict[str, 
 
 def command(words: Words[Settings]) -> dict[str, Any]:
     asked = words.settings
-    for path in words.paths:
-        if path.is_dir():
-            asked.model.base = str(path)
-        else:
-            asked.data.train = path
+    base, train = runs.paths(words.paths)
+    asked.model.base = str(base) if base else asked.model.base
+    asked.data.train = train or asked.data.train
     if asked.data.train is None:
         raise SettingsError("data.train: no rows to train on. Give a file: data.train=train.tsv")
     with runs.hold(asked) as run:
@@ -71,6 +69,7 @@ def command(words: Words[Settings]) -> dict[str, Any]:
                 f"new, not from {asked.model.base}: {', '.join(sorted({name.rsplit('.', 1)[0] for name in opened.fresh}))}"
             )
         run.begin(inputs, opened.tokenizer)
+        run.note(columns=asked.data.columns.model_dump())
         job = fit.Job(
             "fine-tuning",
             opened,
@@ -108,6 +107,12 @@ def read(data: Data) -> tuple[dict[str, list[Example]], dict[str, str]]:
         rows = {name: sources.read(path, data.columns) for name, path in paths.items()}
         if "dev" not in rows:
             rows |= split.split(rows["train"], {"dev": 0.1, "train": 0.9})
+            learnt = {label for row in rows["train"] for label in row.labels}
+            rare = [
+                row for row in rows["dev"] if not set(row.labels) <= learnt
+            ]  # a label's only rows are there to learn from
+            rows["train"] += rare
+            rows["dev"] = [row for row in rows["dev"] if row not in rare]
             if not rows["dev"] or not rows["train"]:
                 raise DataError(f"{data.train}: too few rows to hold some out; give data.dev=FILE or more rows")
     return rows, {str(path): files.sha256(path) for path in paths.values()}

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -61,8 +62,9 @@ def command(words: Words[Settings]) -> None:
         raise SettingsError(
             f"{asked.run}: pre-trained, but made for no task yet; fine-tune it first, with model.base={asked.run}"
         )
+    learnt = engine.checkpoint.record.get("columns")
     rows = (
-        [row for path in given for row in sources.read(path, asked.data.columns, labelled=False)]
+        [row for path in given for row in sources.read(path, asked.data.columns, labelled=False, learnt=learnt)]
         if given
         else _standard_input()
     )
@@ -99,4 +101,7 @@ def _format(rows: Sequence[dict[str, Any]], kind: str) -> str:
 
 def _safe(cell: str) -> str:
     """A cell that a spreadsheet would take for a formula is given a leading quote."""
-    return "'" + cell if cell[:1] in ("=", "+", "-", "@", "\t") else cell
+    return "'" + cell if cell[:1] in ("=", "+", "-", "@", "\t") and not _NUMBER.fullmatch(cell) else cell
+
+
+_NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")

@@ -18,9 +18,9 @@ FAMILIES = {
 
 class ModelSettings(Block):
     base: str | None = Field(None, description="a model or run folder to start from; null: from scratch")
-    family: str = Field("bert", description=f"from scratch: {', '.join(FAMILIES)}")
+    family: str = Field("bert", description=f"from scratch (without base): {', '.join(FAMILIES)}")
     size: str | dict[str, Any] = Field(
-        "mini", description="from scratch: a named size of the family, or explicit config keys"
+        "mini", description="from scratch (without base): a named size of the family, or explicit config keys"
     )
     config: dict[str, Any] = Field(
         default_factory=dict, description="config keys to set over those of base or size, such as dropouts"

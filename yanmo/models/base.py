@@ -167,6 +167,7 @@ class Family:
     learn: Callable[[nn.Module, Sequence[np.ndarray], Sequence[int]], None] | None = (
         None  # what a fresh model takes from training rows
     )
+    aliases: Mapping[str, str] = field(default_factory=dict)  # endings of foreign names in older files -> today's
     ignorable: Sequence[str] = ()  # patterns of foreign names that may stand in a folder and are not read
 
 

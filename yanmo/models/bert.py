@@ -222,6 +222,8 @@ FAMILY = Family(
         "medium": _size(8, 512),
         "base": _size(12, 768),
     },
+    # The files that Google published, as they stand on the hub, still have TensorFlow's names of a norm's parts.
+    aliases={"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"},
     ignorable=(
         r"(bert\.)?embeddings\.position_ids",
         r"cls\..*",  # the other pre-training heads

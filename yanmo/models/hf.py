@@ -147,6 +147,14 @@ def save(model: nn.Module, rules: Sequence[Rule]) -> dict[str, Tensor]:
     return found
 
 
+def rename(tensors: Mapping[str, Tensor], aliases: Mapping[str, str]) -> dict[str, Tensor]:
+    """The tensors under today's names; aliases: ending of an older name -> today's."""
+    old = {name: end for name in tensors for end in aliases if name.endswith(end)}
+    return {
+        name.removesuffix(old[name]) + aliases[old[name]] if name in old else name: t for name, t in tensors.items()
+    }
+
+
 def read_tensors(folder: Path) -> dict[str, Tensor]:
     """All tensors of a Hugging Face folder: model.safetensors, or the shards that model.safetensors.index.json names."""
     index = folder / f"{WEIGHTS}.index.json"

@@ -29,7 +29,7 @@ def record() -> Iterator[list[list[Tensor]]]:
     try:
         yield seen
     finally:
-        _recorders.remove(seen)
+        _recorders.pop()
 
 
 def attend(

@@ -33,8 +33,9 @@ class NgramEmbedding(nn.Module):
         known = (self.keys[place] == key) & (positions >= self.size - 1)  # no n-gram reaches into the row before
         if self.training and dropout:
             known = known & (torch.rand(known.shape, device=ids.device) >= dropout)
-        result: Tensor = self.table(place) * known[:, None]
-        return result
+        where = known.nonzero()[:, 0]  # an n-gram that is not looked up leaves every row alone, in the backward too
+        vectors: Tensor = self.table(place[where])
+        return vectors.new_zeros(len(ids), vectors.shape[1]).index_copy(0, where, vectors)
 
     @torch.no_grad()
     def learn(self, rows: Sequence[np.ndarray], special: Sequence[int]) -> None:

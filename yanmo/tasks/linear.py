@@ -21,6 +21,11 @@ _FEATURES: dict[str, dict[str, Any]] = {
 _LANGUAGES = list(_FEATURES)
 
 
+def one_line(text: str) -> str:
+    """Every run of white space a space, so that no n-gram holds the line end that parts them on disk."""
+    return " ".join(text.split())
+
+
 def vectorizer(kind: str, rows: int) -> Any:
     """The TF-IDF of this house, for texts of a language ("zh", "en") and that many training rows."""
     from sklearn.feature_extraction.text import TfidfVectorizer
@@ -40,7 +45,7 @@ class LinearEvidence:
 
     def margins(self, texts: Sequence[str]) -> Tensor:
         """(rows, classes): how far each text stands on each class's side."""
-        features = self.vectorizer.transform(texts)
+        features = self.vectorizer.transform([one_line(text) for text in texts])
         return torch.from_numpy(
             np.asarray(features @ self.tensors["weight"].numpy() + self.tensors["bias"].numpy())
         ).float()
@@ -56,6 +61,7 @@ def learn(texts: Sequence[str], truths: np.ndarray, classes: int) -> LinearEvide
     from sklearn.svm import LinearSVC
 
     kind = language(texts)
+    texts = [one_line(text) for text in texts]
     features = vectorizer(kind, len(texts))
     machine = LinearSVC().fit(features.fit_transform(texts), truths)
     weight, bias = machine.coef_.T, machine.intercept_

@@ -8,7 +8,7 @@ import csv
 import itertools
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,8 +62,11 @@ _NUMBER = re.compile(r"-?[0-9]{1,18}")
 _MOST_LABELS = 200  # a column with more distinct values than this is not taken for a label
 
 
-def read(path: Path, columns: Columns | None = None, *, labelled: bool = True) -> list[Example]:
+def read(
+    path: Path, columns: Columns | None = None, *, labelled: bool = True, learnt: Mapping[str, str | None] | None = None
+) -> list[Example]:
     """All rows of a file. With `labelled`, a row without a label is a fault; without it, labels are read where they stand.
+    learnt: the columns that a model was trained on, looked for where the settings name none.
 
     Raises DataError (file, line, column, expected, fix) for a missing file or column, an empty file, bad UTF-8, a broken row.
     """
@@ -72,7 +75,7 @@ def read(path: Path, columns: Columns | None = None, *, labelled: bool = True) -
     first = next(rows, None)
     if first is None:
         raise DataError(f"{path}: the file has no rows. Expected one row a line.")
-    names = _choose(first[1], columns, path, labelled)
+    names = _choose(first[1], columns, path, labelled, learnt or {})
     faults: list[str] = []
     examples: list[Example] = []
     for line, row in itertools.chain([first], rows):
@@ -246,12 +249,14 @@ def _label_lines(path: Path, labelled: bool) -> Iterator[Row]:
         yield number, {"label": label, "text": text}
 
 
-def _choose(row: dict[str, Any], columns: Columns, path: Path, labelled: bool) -> dict[str, list[str]]:
+def _choose(
+    row: dict[str, Any], columns: Columns, path: Path, labelled: bool, learnt: Mapping[str, str | None]
+) -> dict[str, list[str]]:
     """Which columns to read: those that the settings name, or the usual names."""
     faults = []
 
     def one(kind: str, wanted: str | None, needed: bool) -> list[str]:
-        usual = _USUAL[kind] if wanted is None else (wanted,)
+        usual = (*filter(None, [learnt.get(kind)]), *_USUAL[kind]) if wanted is None else (wanted,)
         for name in usual:
             for present in row:
                 if present == name or (wanted is None and present.lower() == name):
@@ -264,7 +269,7 @@ def _choose(row: dict[str, Any], columns: Columns, path: Path, labelled: bool) -
         return []
 
     chosen = {
-        "texts": one("text", columns.text, True) + one("pair", columns.pair, False),
+        "texts": one("text", columns.text, True) + one("pair", columns.pair, learnt.get("pair") is not None),
         "label": one("label", columns.label, labelled),
     }
     gather(faults, f"{path}:1:", DataError)

@@ -28,7 +28,7 @@ class TokenizerSettings(Block):
     )
     kind: Literal["wordpiece", "word", "bpe", "unigram"] = Field("wordpiece", description="what to train")
     vocab: int = Field(
-        8000, ge=100, le=2_000_000, description="this many tokens; more where the characters alone are more"
+        8000, ge=100, le=2_000_000, description="this many tokens (bpe: more where the bytes alone are more)"
     )
 
 
@@ -146,8 +146,8 @@ def _like_bert(model: models.Model) -> tokenizers.Tokenizer:
 
 def _wordpiece(texts: Sequence[str], vocab: int) -> tokenizers.Tokenizer:
     """The library's own WordPiece trainer gives another vocabulary each time that it runs; its BPE trainer does not. So the pieces
-    come from BPE, are counted where they stand (at the beginning of a word, or "##" within it), and the commonest are kept, with
-    every character that stands there, so that a new word can be spelt."""
+    come from BPE, are counted where they stand (at the beginning of a word, or "##" within it) together with their characters, and
+    the commonest are kept; a character that is rarer than all of them is [UNK]."""
     pieces = _like_bert(models.BPE())
     pieces.train_from_iterator(texts, trainers.BpeTrainer(vocab_size=vocab, show_progress=False))
     counts: Counter[str] = Counter()

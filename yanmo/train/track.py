@@ -22,7 +22,7 @@ class Tracker:
         if importlib.util.find_spec("tensorboard"):
             from torch.utils.tensorboard import SummaryWriter
 
-            self.events = SummaryWriter(str(folder / "events"), purge_step=step)
+            self.events = SummaryWriter(str(folder / "events"), purge_step=step + 1)
 
     def write(self, kind: str, step: int, values: dict[str, Any]) -> None:
         files.append_line(self.path, json.dumps({"kind": kind, "step": step, **values}, ensure_ascii=False))
