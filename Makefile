@@ -2,9 +2,11 @@
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 unexport PYTHONPATH PYTHONHOME
 export PYTHONNOUSERSITE := 1
+# For what builds need, too.
+export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 
 .PHONY: demo test test-slow check format bench clean
 

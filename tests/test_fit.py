@@ -220,6 +220,16 @@ def test_settings_of_an_existing_run(data: Path, tmp_path: Path) -> None:
     assert yanmo.finetune(**other)["cost"]["steps"] == 20
 
 
+def test_a_rare_label_is_trained_on(data: Path, tmp_path: Path) -> None:
+    """Held-out rows are drawn by hash; a label of which no row would be left to learn from keeps its rows in training."""
+    rows = (data / "train.tsv").read_text() + "".join(f"rare{i}\tonly one row of it {i}\n" for i in range(30))
+    (tmp_path / "train.tsv").write_text(rows)
+    asked = settings("finetune", data, tmp_path / "run", steps=2)
+    asked["data"] = {"train": tmp_path / "train.tsv"}
+    assert yanmo.finetune(**asked)["train"]["rows"] > 200
+    assert len(json.loads((tmp_path / "run" / "config.json").read_text())["id2label"]) == 32
+
+
 def test_changed_data_is_seen_on_resume(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     own = tmp_path / "train.tsv"
     own.write_text((data / "train.tsv").read_text())

@@ -20,6 +20,7 @@ from safetensors import SafetensorError
 from yanmo.errors import RunError, StorageError
 
 MANIFEST = "manifest.json"
+LOCK = ".lock"
 PARTIAL = ".partial"  # the ending of every name that is still being written
 
 
@@ -134,8 +135,12 @@ def verify(folder: Path) -> list[str]:
 
 
 def partials(folder: Path) -> list[Path]:
-    """Leftovers of writes that a crash cut short."""
-    return sorted(path for path in folder.rglob("*" + PARTIAL) if path.parent.name[-len(PARTIAL) :] != PARTIAL)
+    """Leftovers of writes that a crash cut short. A folder within that has a lock of its own looks after itself."""
+    found: list[Path] = []
+    for here, folders, names in os.walk(folder):
+        found += [Path(here, name) for name in (*folders, *names) if name.endswith(PARTIAL)]
+        folders[:] = [n for n in folders if not n.endswith(PARTIAL) and not Path(here, n, LOCK).exists()]
+    return sorted(found)
 
 
 def mend(folder: Path) -> list[Path]:
@@ -163,7 +168,7 @@ def lock(folder: Path) -> Iterator[None]:
     """Hold `folder` for this process alone. The kernel lets go when the process ends, however it ends."""
     with _storage(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+        descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
     try:
         with _storage(folder):
             try:

@@ -233,7 +233,7 @@ def _stream(job: Job, cursor: Cursor) -> Iterator[tuple[Batch, Cursor]]:
     return batches.stream(job.train, lengths(job.train), job.task.batch, budget=budget, seed=job.seed, cursor=cursor)
 
 
-def _optimiser(job: Job) -> optim.Optimiser:
+def _optimiser(job: Job) -> torch.optim.Optimizer:
     settings = job.settings
     return optim.make(
         settings.optimiser,
@@ -318,7 +318,7 @@ def _best_note(job: Job, state: Progress) -> str:
     return f", best dev {name} {state.best[name]:.4f}" if state.best else ""
 
 
-def _save(job: Job, run: Run, optimiser: optim.Optimiser, state: Progress, average: Average | None) -> None:
+def _save(job: Job, run: Run, optimiser: torch.optim.Optimizer, state: Progress, average: Average | None) -> None:
     """A checkpoint that any later process can go on from; then the older ones go."""
     with files.write_folder(run.folder / CHECKPOINTS / f"step-{state.step:08d}") as folder:
         checkpoint.write(folder, job.checkpoint)

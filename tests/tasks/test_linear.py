@@ -41,6 +41,14 @@ def test_equals_scikit_learn_and_survives_its_tensors(table: dict[str, str], cla
         assert np.abs(ours - expected).max() < 1e-4
 
 
+def test_line_ends_within_a_text() -> None:
+    """They part n-grams on disk, so none may stand in one."""
+    texts = ["房间\n很好", "房间\n很差"] * 20
+    evidence = linear.learn(texts, np.array([0, 1] * 20), 2)
+    again = linear.LinearEvidence(dict(evidence.tensors)).margins(texts)
+    assert torch.equal(again, evidence.margins(texts)) and again[0, 0] > 0 > again[1, 0]
+
+
 def test_share_is_fitted_where_it_helps() -> None:
     generator = torch.Generator().manual_seed(0)
     truths = torch.randint(0, 2, (500,), generator=generator)

@@ -55,7 +55,7 @@ def command(words: Words[Settings]) -> dict[str, Any]:
             opened = checkpoint.start(
                 asked.model,
                 asked.tokenizer,
-                "classify",
+                TASKS[asked.task.name][1].head,
                 folder=run.folder,
                 resuming=run.resuming,
                 texts=texts,

@@ -20,7 +20,7 @@ class NgramEmbedding(nn.Module):
     def __init__(self, size: int, rows: int, vocabulary: int, width: int) -> None:
         super().__init__()
         self.size, self.vocabulary = size, vocabulary
-        self.table = nn.Embedding(rows, width, sparse=True)  # a step touches a small part of it
+        self.table = nn.Embedding(rows, width)
         # Keys that no n-gram has, so that an untrained table adds nothing; sorted, as the search needs.
         self.register_buffer("keys", torch.arange(rows) - rows)
 

@@ -14,7 +14,7 @@ from yanmo.errors import TrainingError
 from yanmo.models.base import Model
 from yanmo.tasks.base import Loss, Task
 from yanmo.text.batches import Batch, Cursor
-from yanmo.train.optim import Optimiser, dense, penalise
+from yanmo.train.optim import penalise
 
 Backward = Callable[[Model, Task, Batch], Loss]
 
@@ -56,17 +56,17 @@ def steps(
     model: nn.Module,
     task: Task,
     batches: Iterator[tuple[Batch, Cursor]],
-    optimiser: Optimiser,
+    optimiser: torch.optim.Optimizer,
     plan: Plan,
     backward: Backward = plain,
 ) -> Iterator[Step]:
     """Train from `plan.start` to `plan.steps`. Raises TrainingError before a loss or gradient that is not finite reaches a weight."""
-    parameters = optimiser.parameters
+    parameters = [p for group in optimiser.param_groups for p in group["params"]]
     for number in range(plan.start, plan.steps):
         factor = plan.factor(number)
-        for group in optimiser.groups:
+        for group in optimiser.param_groups:
             group["lr"] = group["initial_lr"] * factor
-        optimiser.zero_grad()
+        optimiser.zero_grad(set_to_none=True)
         model.train()
         rows: list[str] = []
         total, count, tokens = 0.0, 0, 0
@@ -78,12 +78,9 @@ def steps(
             count += loss.count
             tokens += len(batch.source.ids)
             rows += batch.rows
-        for parameter in parameters:
-            if parameter.grad is not None and parameter.grad.is_sparse:
-                parameter.grad = parameter.grad.coalesce()
-        gradients = dense(p.grad for p in parameters if p.grad is not None)
+        gradients = [p.grad for p in parameters if p.grad is not None]
         norm = float(torch.nn.utils.get_total_norm(gradients)) / max(1, count)
-        lr = optimiser.groups[0]["lr"]
+        lr = optimiser.param_groups[0]["lr"]
         if not (abs(total) < float("inf") and norm < float("inf")):
             raise TrainingError(
                 f"step {number + 1}: the loss is {total / max(1, count)} and the gradient norm {norm} (learning rate {lr:.2e}); no weight "

@@ -16,7 +16,6 @@ from yanmo import files
 from yanmo.errors import ModelError
 from yanmo.text.batches import Cursor
 from yanmo.train.average import Average
-from yanmo.train.optim import Optimiser
 
 TENSORS, STATE = "training.safetensors", "training.json"
 
@@ -36,13 +35,15 @@ class Progress:
     finished: bool = False  # early stopping has spoken
 
 
-def save(folder: Path, model: nn.Module, optimiser: Optimiser, progress: Progress, average: Average | None) -> None:
+def save(
+    folder: Path, model: nn.Module, optimiser: torch.optim.Optimizer, progress: Progress, average: Average | None
+) -> None:
     """Write the training state into a folder that is being made by `files.write_folder`."""
     names: dict[Tensor, str] = {parameter: name for name, parameter in model.named_parameters()}
     tensors = {"random.cpu": torch.get_rng_state()}
     if torch.cuda.is_available():
         tensors["random.cuda"] = torch.cuda.get_rng_state()
-    for parameter, state in optimiser.state().items():
+    for parameter, state in optimiser.state.items():
         for key, value in state.items():
             tensors[f"optimiser.{key}.{names[parameter]}"] = torch.as_tensor(value).detach().contiguous()
     if average is not None:
@@ -51,7 +52,7 @@ def save(folder: Path, model: nn.Module, optimiser: Optimiser, progress: Progres
     files.write_json(folder / STATE, asdict(progress))
 
 
-def load(folder: Path, model: nn.Module, optimiser: Optimiser, average: Average | None) -> Progress:
+def load(folder: Path, model: nn.Module, optimiser: torch.optim.Optimizer, average: Average | None) -> Progress:
     """Put the training state back and answer with the progress. Call it last: it sets the random states."""
     try:
         tensors = safetensors.torch.load_file(folder / TENSORS)
@@ -66,7 +67,7 @@ def load(folder: Path, model: nn.Module, optimiser: Optimiser, average: Average 
         kind, _, rest = name.partition(".")
         if kind == "optimiser":
             key, _, parameter = rest.partition(".")
-            optimiser.put(parameters[parameter], key, tensor)
+            optimiser.state[parameters[parameter]][key] = tensor.to(parameters[parameter].device)
         elif kind == "average" and average is not None:
             average.values[rest].copy_(tensor)
     if "random.cuda" in tensors and torch.cuda.is_available():
