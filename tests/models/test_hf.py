@@ -132,7 +132,7 @@ def test_int8_answers_but_is_not_trained(small_folder: Path, tmp_path: Path) -> 
     again = yanmo.load(tmp_path / "int8")
     ids = torch.tensor([[2, 5, 6, 3]])
     assert torch.equal(again.logits(ids), yanmo.engine.Engine(opened, torch.device("cpu")).logits(ids))
-    (tmp_path / "rows.tsv").write_text("label\ttext\n" + "a\tx\nb\ty\n" * 20)
+    (tmp_path / "rows.tsv").write_text("label\ttext\n" + "".join(f"{'ab'[i % 2]}\tx {i}\n" for i in range(60)))
     with pytest.raises(ModelError, match="int8, which answer but can't be trained"):
         yanmo.finetune(
             run=tmp_path / "run", model={"base": str(tmp_path / "int8")}, data={"train": tmp_path / "rows.tsv"}

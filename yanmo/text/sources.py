@@ -8,7 +8,7 @@ import csv
 import itertools
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -71,7 +71,8 @@ def read(
     Raises DataError (file, line, column, expected, fix) for a missing file or column, an empty file, bad UTF-8, a broken row.
     """
     columns = columns or Columns()
-    rows = _table(path, columns, labelled)
+    named = {*(columns.text, columns.pair, columns.label), *(learnt or {}).values()} - {None}
+    rows = _table(path, named, labelled)
     first = next(rows, None)
     if first is None:
         raise DataError(f"{path}: the file has no rows. Expected one row a line.")
@@ -140,12 +141,12 @@ def _kind(path: Path) -> str:
     return path.suffix.lower()
 
 
-def _table(path: Path, columns: Columns, labelled: bool) -> Iterator[Row]:
-    """(line, {column: value}) of every row; the faults of all rows are raised at the end."""
+def _table(path: Path, named: Set[str | None], labelled: bool) -> Iterator[Row]:
+    """(line, {column: value}) of every row. `named` columns make a first line a header; the faults of all rows are raised at the end."""
     if _kind(path) in (".jsonl", ".json"):
         return _json_lines(path)
     if _kind(path) in (".csv", ".tsv"):
-        return _separated(path, columns, labelled)
+        return _separated(path, named, labelled)
     return _label_lines(path, labelled)
 
 
@@ -171,14 +172,13 @@ def _json_lines(path: Path) -> Iterator[Row]:
     gather(faults, f"{path}: {len(faults)} lines can't be used; expected {expected}:", DataError)
 
 
-def _separated(path: Path, columns: Columns, labelled: bool) -> Iterator[Row]:
+def _separated(path: Path, named: Set[str | None], labelled: bool) -> Iterator[Row]:
     found = list(_tabbed(path) if _kind(path) == ".tsv" else _quoted(path))
     if not found:
         return
     first = [cell.strip().strip('"') for cell in found[0][1]]
     usual = {name for names in _USUAL.values() for name in names}
-    asked = {columns.text, columns.pair, columns.label}
-    if usual & {cell.lower() for cell in first} or asked & {*first}:
+    if usual & {cell.lower() for cell in first} or named & {*first}:
         header, found = first, found[1:]
     else:
         header = _guess([row for _, row in found], path, labelled)
