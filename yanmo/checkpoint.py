@@ -85,6 +85,9 @@ def start(
             raise ModelError(
                 f"{settings.base}: its layers are int8, which answer but can't be trained; start from the folder it was made of"
             )
+        if opened.fresh:
+            parts = sorted({name.rsplit(".", 1)[0] for name in opened.fresh})
+            say(f"new, not from {settings.base}: {', '.join(parts)}")
         if opened.unknown:
             say(
                 f"{settings.base}: config keys that Yanmo does not know are kept as they are: {', '.join(opened.unknown)}"

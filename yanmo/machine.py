@@ -39,7 +39,7 @@ def prepare(settings: Machine) -> "torch.device":  # type: ignore[name-defined] 
 
 def _keep_memory() -> None:
     """Ask glibc to keep freed memory for the next step. By default it gives large blocks back to the kernel at once, and every step
-    pays for fresh, zeroed pages again: about a sixth of the time of a small model's step. Elsewhere this does nothing."""
+    pays for fresh, zeroed pages again. Elsewhere this does nothing."""
     if sys.platform != "linux":
         return
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)

@@ -64,10 +64,6 @@ def command(words: Words[Settings]) -> dict[str, Any]:
             )
             task = make(asked.task, opened.tokenizer, labels)
             prepared = {name: task.prepare(part) for name, part in rows.items()}
-        if opened.fresh:
-            say(
-                f"new, not from {asked.model.base}: {', '.join(sorted({name.rsplit('.', 1)[0] for name in opened.fresh}))}"
-            )
         run.begin(inputs, opened.tokenizer)
         run.note(columns=asked.data.columns.model_dump())
         job = fit.Job(
@@ -108,9 +104,8 @@ def read(data: Data) -> tuple[dict[str, list[Example]], dict[str, str]]:
         if "dev" not in rows:
             rows |= split.split(rows["train"], {"dev": 0.1, "train": 0.9})
             learnt = {label for row in rows["train"] for label in row.labels}
-            rare = [
-                row for row in rows["dev"] if not set(row.labels) <= learnt
-            ]  # a label's only rows are there to learn from
+            # Where all rows of a label were held out, they are needed to learn from.
+            rare = [row for row in rows["dev"] if not set(row.labels) <= learnt]
             rows["train"] += rare
             rows["dev"] = [row for row in rows["dev"] if row not in rare]
             if not rows["dev"] or not rows["train"]:

@@ -74,10 +74,6 @@ def command(words: Words[Settings]) -> dict[str, Any]:
             task = make(asked.objective, opened.tokenizer)
             rows = opened.tokenizer.chunks(train, longest, "train")
             held_out = opened.tokenizer.chunks(dev, longest, "dev")
-        if opened.fresh:
-            say(
-                f"new, not from {asked.model.base}: {', '.join(sorted({name.rsplit('.', 1)[0] for name in opened.fresh}))}"
-            )
         run.begin(inputs, opened.tokenizer)
         job = fit.Job("pre-training", opened, task, rows, held_out, asked.train, asked.seed, device, language(train))
         metrics = fit.conclude(job, run, fit.fit(job, run))
