@@ -20,10 +20,8 @@ def names(folder: Path) -> list[str]:
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
 
 
-def make(folder: Path, **content: str) -> None:
-    with files.write_folder(folder) as partial:
-        for name, text in content.items():
-            files.write_file(partial / name, text)
+def make(folder: Path, **content: files.Content) -> None:
+    files.write_folder(folder, content)
 
 
 def no_space(*_: object, **__: object) -> None:
@@ -52,16 +50,19 @@ def test_an_error_while_writing_leaves_the_old_file(tmp_path: Path, error: type[
         raise error
 
     with pytest.raises(error):
-        files.write_with(file, half)
+        files.write_file(file, half)
     assert file.read_text() == "old"
     assert names(tmp_path) == ["a.txt"]
 
 
 def test_an_error_while_filling_leaves_the_old_folder(tmp_path: Path) -> None:
     make(tmp_path / "run", a="old")
-    with pytest.raises(ValueError, match="stop"), files.write_folder(tmp_path / "run") as partial:
-        files.write_file(partial / "a", "new")
+
+    def stop(path: Path) -> None:
         raise ValueError("stop")
+
+    with pytest.raises(ValueError, match="stop"):
+        make(tmp_path / "run", a="new", b=stop)
     assert names(tmp_path) == ["run", "run/a", "run/manifest.json"]
     assert (tmp_path / "run/a").read_text() == "old"
     make(tmp_path / "run", b="new")
@@ -134,12 +135,9 @@ def test_a_disk_that_is_full(small_disk: Path) -> None:
     ]
     for writer in writers:
         with pytest.raises(StorageError, match=r"a: could not be written .*No space left on device"):
-            files.write_with(file, writer)
-        with (
-            pytest.raises(StorageError, match="No space left on device"),
-            files.write_folder(small_disk / "b") as partial,
-        ):
-            writer(partial / "x")
+            files.write_file(file, writer)
+        with pytest.raises(StorageError, match="No space left on device"):
+            make(small_disk / "b", x=writer)
     assert file.read_text() == "old" * 1000
     assert names(small_disk) == ["run", "run/a"]
     (small_disk / "rest").write_bytes(bytes(60 * 1024))

@@ -14,7 +14,7 @@ PACKAGE = ROOT / "yanmo"
 STEPS = [
     ["errors"],
     ["files", "settings"],
-    ["machine", "progress"],
+    ["machine", "progress", "signals"],
     ["text", "nn"],
     ["models", "adapters"],
     ["decoding"],
@@ -25,6 +25,7 @@ STEPS = [
     ["checkpoint"],
     ["page"],
     ["report", "runs"],
+    ["saving"],
     ["fit"],
     ["compression", "engine"],
     ["server", "apps"],

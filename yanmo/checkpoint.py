@@ -11,8 +11,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
-import torch
 from torch import Tensor, nn
 
 from yanmo import files, hub, models
@@ -20,6 +18,7 @@ from yanmo import tasks as task_table
 from yanmo.errors import ModelError, SettingsError
 from yanmo.models import ModelSettings, hf
 from yanmo.models.base import Config, Family, heads_fault
+from yanmo.nn.init import shapes_only
 from yanmo.nn.kernels import quantised
 from yanmo.progress import say
 from yanmo.tasks.base import Task
@@ -112,6 +111,16 @@ def start(
     return Checkpoint(model, family, head, cutter)
 
 
+def expected(settings: ModelSettings, tokenizer: TokenizerSettings) -> int | None:
+    """About how many parameters a run will train, told before anything is read; None where only a hub knows."""
+    if settings.base is not None:
+        return sum(file.stat().st_size for file in Path(settings.base).glob("*.safetensors")) // 4 or None
+    vocabulary = tokenizers.load(tokenizer.base).size if tokenizer.base else tokenizer.vocab
+    family, config = models.configure(settings, vocab_size=vocabulary)
+    with shapes_only():
+        return sum(parameter.numel() for parameter in family.module(config, "base").parameters())
+
+
 # ---- reading
 
 
@@ -181,7 +190,7 @@ def load(
         tensors = {
             name: t for name, t in tensors.items() if name in base or name not in {rule.theirs for rule in rules}
         }
-    with torch.device("meta"):  # shapes are compared before a byte is allocated
+    with shapes_only():  # shapes are compared before a byte is allocated
         model = family.module(config, kind)
     if quantisation := content.get("quantization_config"):
         quantised.prepare(model, quantisation)
@@ -284,8 +293,8 @@ def _fits(tokenizer: Tokenizer, config: Config, folder: Path) -> None:
 # ---- writing
 
 
-def write(folder: Path, checkpoint: Checkpoint) -> None:
-    """Write config, weights, tokeniser and record into `folder`, each file whole or not at all; the weights last but one, the record
+def contents(checkpoint: Checkpoint) -> dict[str, str | dict[str, Tensor]]:
+    """The files of the model's folder, name -> text or tensors (which may be the model's own): config, tokeniser, weights, the record
     (which says what the folder is) last."""
     model, family = checkpoint.model, checkpoint.family
     rules = _written_rules(checkpoint)
@@ -300,24 +309,36 @@ def write(folder: Path, checkpoint: Checkpoint) -> None:
     if checkpoint.head == "classify":
         extra["problem_type"] = "single_label_classification"
     config = replace(checkpoint.config, extra=extra)
-    files.write_file(folder / CONFIG, config.write(family.model_type, family.heads[checkpoint.head]))
-    checkpoint.tokenizer.save(folder)
     special = {
         f"{name}_token": checkpoint.tokenizer.inner.id_to_token(id)
         for name, id in _special(checkpoint.tokenizer)
         if id is not None
     }
-    files.write_json(folder / "tokenizer_config.json", {"tokenizer_class": "PreTrainedTokenizerFast", **special})
-    tensors = hf.save(model, rules)
-    files.write_with(
-        folder / hf.WEIGHTS, lambda path: safetensors.torch.save_file(tensors, path, metadata={"format": "pt"})
-    )
-    if checkpoint.task is not None and (owned := checkpoint.task.tensors()):
-        files.write_with(folder / HEADS, lambda path: safetensors.torch.save_file(owned, path))
+    found: dict[str, str | dict[str, Tensor]] = {
+        CONFIG: config.write(family.model_type, family.heads[checkpoint.head]),
+        tokenizers.FILE: checkpoint.tokenizer.content(),
+        "tokenizer_config.json": files.to_json({"tokenizer_class": "PreTrainedTokenizerFast", **special}),
+        hf.WEIGHTS: hf.save(model, rules),
+    }
     record = {**checkpoint.record, "yanmo": version("yanmo")}
     if checkpoint.task is not None:
+        if owned := checkpoint.task.tensors():
+            found[HEADS] = owned
         record["task"] = dict(checkpoint.task.record())
-    files.write_json(folder / RECORD, record)
+    return {**found, RECORD: files.to_json(record)}
+
+
+def writable(contents: Mapping[str, str | dict[str, Tensor]]) -> dict[str, files.Content]:
+    """`contents` as `files.write_folder` takes them."""
+    return {name: part if isinstance(part, str) else hf.content(part) for name, part in contents.items()}
+
+
+def write(folder: Path, checkpoint: Checkpoint) -> list[str]:
+    """Put the model's files into `folder`, each whole or not at all; answers with their names."""
+    parts = writable(contents(checkpoint))
+    for name, content in parts.items():
+        files.write_file(folder / name, content)
+    return list(parts)
 
 
 def _special(tokenizer: Tokenizer) -> list[tuple[str, int | None]]:

@@ -1,17 +1,17 @@
 """The one way to write: whole or not at all.
 
 A file or a folder is made under a temporary name beside its place, flushed to the disk, and renamed into place; a reader sees
-the old one or the new one, never a mixture. Every change to the disk goes through the few functions of this module, so that a
-test can stand in for them. A disk that is full or broken becomes a `StorageError`; what stood there before still stands.
+the old one or the new one, never a mixture. Every change to the disk is one of the operations of `Disk`, so that a test can put a
+disk in its place that fails, or that remembers. A disk that is full or broken becomes a `StorageError`; what stood there before
+still stands.
 """
 
 import fcntl
 import hashlib
 import json
 import os
-import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +23,46 @@ MANIFEST = "manifest.json"
 LOCK = ".lock"
 PARTIAL = ".partial"  # the ending of every name that is still being written
 
+Content = str | bytes | Callable[[Path], Any]  # text, bytes, or what writes the file itself, given the path to write to
 
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+
+class Disk:
+    """What this module does to a disk, an operation a method."""
+
+    def make(self, folder: Path) -> None:
+        folder.mkdir(exist_ok=True)
+
+    def write(self, path: Path, content: Content) -> None:
+        if callable(content):
+            content(path)
+            path.chmod(0o644)  # some libraries make files that only their owner may read
+        else:
+            path.write_bytes(content.encode() if isinstance(content, str) else content)
+
+    def append(self, path: Path, text: str) -> None:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(text)
+
+    def sync(self, path: Path) -> None:
+        """The content of a file, or the names in a folder, survive a power failure from now on."""
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def rename(self, path: Path, target: Path) -> None:
+        path.rename(target)
+
+    def remove(self, path: Path) -> None:
+        """A file, or a folder that is empty."""
+        if path.is_dir() and not path.is_symlink():
+            path.rmdir()
+        else:
+            path.unlink()
+
+
+disk = Disk()
 
 
 @contextmanager
@@ -44,66 +77,100 @@ def _storage(path: Path) -> Iterator[None]:
         ) from error
 
 
-def write_file(path: Path, content: bytes | str) -> None:
-    """Put `content` (text as UTF-8) at `path`, whole or not at all."""
-    write_with(path, lambda partial: partial.write_bytes(content.encode() if isinstance(content, str) else content))
+def _make(folder: Path) -> None:
+    """The folder and those above it that are missing, each known to the disk before something is put into it."""
+    missing = []
+    while not folder.is_dir():
+        missing.append(folder)
+        folder = folder.parent
+    for path in reversed(missing):
+        disk.make(path)
+        disk.sync(path.parent)
 
 
-def write_with(path: Path, writer: Callable[[Path], Any]) -> None:
-    """As `write_file`, for a library that insists on writing a file itself: `writer` is given the temporary path."""
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        for child in list(path.iterdir()):
+            _remove(child)
+    disk.remove(path)
+
+
+def _discard(path: Path) -> None:
+    """Remove a leftover as far as that can be done; the next start tries again."""
+    with suppress(OSError):
+        _remove(path)
+
+
+def write_file(path: Path, content: Content) -> None:
+    """Put `content` at `path`, whole or not at all."""
     partial = path.with_name(path.name + PARTIAL)
     with _storage(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        _make(path.parent)
         try:
-            writer(partial)
-            partial.chmod(0o644)  # some libraries make files that only their owner may read
-            _sync(partial)
-            partial.replace(path)
-            _sync(path.parent)
+            disk.write(partial, content)
+            disk.sync(partial)
+            disk.rename(partial, path)
+            disk.sync(path.parent)
         except BaseException:
-            partial.unlink(missing_ok=True)
+            _discard(partial)
             raise
 
 
+def to_json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, indent=2) + "\n"
+
+
 def write_json(path: Path, value: Any) -> None:
-    write_file(path, json.dumps(value, ensure_ascii=False, indent=2) + "\n")
+    write_file(path, to_json(value))
 
 
 def append_line(path: Path, line: str) -> None:
     """Add one line to a log. A line that a crash cut short is the last one, and readers skip it."""
-    with _storage(path), path.open("a", encoding="utf-8") as file:
-        file.write(line + "\n")
+    with _storage(path):
+        disk.append(path, line + "\n")
 
 
-@contextmanager
-def write_folder(path: Path) -> Iterator[Path]:
-    """Fill the yielded temporary folder; on leaving, a manifest of sha256 sums is added and the folder takes its place.
+def settle(path: Path) -> None:
+    """The lines that were appended survive a power failure from now on."""
+    if path.exists():
+        with _storage(path):
+            disk.sync(path)
+            disk.sync(path.parent)
+
+
+def write_folder(path: Path, contents: Mapping[str, Content]) -> None:
+    """A folder of these files and a manifest of their sha256 sums, whole or not at all.
 
     An older folder of the same name is moved aside first and removed last, so that one of the two always stands.
     """
     partial, old = path.with_name(path.name + PARTIAL), path.with_name(path.name + ".old" + PARTIAL)
     with _storage(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir()
+        _make(path.parent)
+        _discard(partial)
         try:
-            yield partial
-            files = sorted(file for file in partial.rglob("*") if file.is_file())
-            for file in files:
-                _sync(file)
-            write_json(partial / MANIFEST, {str(file.relative_to(partial)): sha256(file) for file in files})
-            _sync(partial)
+            disk.make(partial)
+            for name, content in contents.items():
+                disk.write(partial / name, content)
+                disk.sync(partial / name)
+            seal(partial, sorted(contents))
             if path.exists():
-                shutil.rmtree(old, ignore_errors=True)
-                path.rename(old)
-            partial.rename(path)
-            _sync(path.parent)
+                _discard(old)
+                disk.rename(path, old)
+            disk.rename(partial, path)
+            disk.sync(path.parent)
         except BaseException:
-            shutil.rmtree(partial, ignore_errors=True)
+            _discard(partial)
             if old.exists() and not path.exists():
-                old.rename(path)
+                disk.rename(old, path)
             raise
-        shutil.rmtree(old, ignore_errors=True)
+        _discard(old)
+
+
+def seal(folder: Path, names: Sequence[str]) -> None:
+    """Write the manifest of the named files: what `verify` holds them against."""
+    with _storage(folder):
+        sums = {name: sha256(folder / name) for name in names}
+    write_json(folder / MANIFEST, sums)
 
 
 def remove(path: Path) -> None:
@@ -111,27 +178,47 @@ def remove(path: Path) -> None:
     with _storage(path):
         if path.is_dir():
             doomed = path.with_name(path.name + ".gone" + PARTIAL)
-            shutil.rmtree(doomed, ignore_errors=True)
-            path.rename(doomed)
-            shutil.rmtree(doomed, ignore_errors=True)
+            _discard(doomed)
+            disk.rename(path, doomed)
+            _discard(doomed)
         else:
-            path.unlink(missing_ok=True)
+            with suppress(FileNotFoundError):
+                disk.remove(path)
 
 
 def verify(folder: Path) -> list[str]:
-    """What is wrong with a folder that `write_folder` made, in words; an empty list when it is whole."""
-    try:
-        manifest: dict[str, str] = dict(json.loads((folder / MANIFEST).read_text("utf-8")))
-    except (OSError, ValueError, TypeError):
+    """What is wrong with a folder that `write_folder` made, in words; an empty list when it is whole and nothing else is in it."""
+    faults, manifest = changed(folder), _manifest(folder)
+    if manifest is not None:
+        extra = [path for path in sorted(folder.iterdir()) if path.name not in (MANIFEST, *manifest)]
+        faults += [f"{path}: does not belong here" for path in extra]
+    return faults
+
+
+def changed(folder: Path) -> list[str]:
+    """What is wrong with the files that the folder's manifest names, in words."""
+    manifest = _manifest(folder)
+    if manifest is None:
         return [f"{folder / MANIFEST}: missing or unreadable"]
     faults = []
     for name, digest in manifest.items():
         file = folder / name
-        if not file.is_file():
-            faults.append(f"{file}: missing")
-        elif sha256(file) != digest:
-            faults.append(f"{file}: its content is not what was written")
+        try:
+            if sha256(file) != digest:
+                faults.append(f"{file}: its content is not what was written")
+        except OSError as error:
+            faults.append(f"{file}: {'missing' if isinstance(error, FileNotFoundError) else error.strerror}")
     return faults
+
+
+def _manifest(folder: Path) -> dict[str, str] | None:
+    """The manifest; None when it is not there or not to the letter what `seal` wrote."""
+    try:
+        text = (folder / MANIFEST).read_text("utf-8")
+        content = json.loads(text)
+    except (OSError, ValueError, RecursionError):
+        return None
+    return content if isinstance(content, dict) and to_json(content) == text else None
 
 
 def partials(folder: Path) -> list[Path]:
@@ -152,7 +239,7 @@ def mend(folder: Path) -> list[Path]:
         home = leftover.with_name(name)
         if aside and leftover.is_dir() and not home.exists():
             with _storage(home):
-                leftover.rename(home)
+                disk.rename(leftover, home)
         else:
             remove(leftover)
     return found
@@ -165,21 +252,60 @@ def sha256(path: Path) -> str:
 
 @contextmanager
 def lock(folder: Path) -> Iterator[None]:
-    """Hold `folder` for this process alone. The kernel lets go when the process ends, however it ends."""
+    """Hold `folder` for this process alone. The kernel lets go when the process ends, however it ends; a lock file that was left
+    behind is then taken over."""
     with _storage(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+        _make(folder)
+        descriptor = _take(folder / LOCK)
     try:
-        with _storage(folder):
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                holder = os.read(descriptor, 32).decode(errors="replace").strip() or "unknown"
-                raise RunError(
-                    f"{folder}: another process (pid {holder}) is using this run folder. Wait for it, stop it, or give another run=..."
-                ) from None
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         yield
     finally:
+        with suppress(OSError):
+            (folder / LOCK).unlink()  # while it is still held, so that nobody else's is removed
         os.close(descriptor)
+
+
+def holder(folder: Path) -> str | None:
+    """Who holds a folder, in words; None when nobody does."""
+    try:
+        descriptor = os.open(folder / LOCK, os.O_RDONLY)
+    except OSError:
+        return None
+    try:
+        pid = os.read(descriptor, 32).decode(errors="replace").strip() or "unknown"
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return f"nobody: a lock file was left by pid {pid}, which has ended"
+    except BlockingIOError:
+        return f"pid {pid}"
+    finally:
+        os.close(descriptor)
+
+
+def _take(path: Path) -> int:
+    """The descriptor of the lock file at `path`, locked."""
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not _is_at(descriptor, path):  # its holder removed it just now
+                os.close(descriptor)
+                continue
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+            return descriptor
+        except BlockingIOError:
+            pid = os.read(descriptor, 32).decode(errors="replace").strip() or "unknown"
+            os.close(descriptor)
+            raise RunError(
+                f"{path.parent}: another process (pid {pid}) is using this run folder. Wait for it, stop it, or give another run=..."
+            ) from None
+        except OSError:
+            os.close(descriptor)
+            raise
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False

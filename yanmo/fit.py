@@ -1,84 +1,42 @@
 """The one caller of the training loop: budgets, logs, evaluates, saves, stops early, answers signals, and goes on where a run
 stood. Pre-training and fine-tuning (and later distilling, pruning, searching) are all this function with other settings."""
 
-import resource
-import signal
 import statistics
-import sys
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
-from types import FrameType
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from yanmo import checkpoint, evaluation, files, machine, progress, report
+from yanmo import checkpoint, evaluation, files, machine, progress, report, saving
 from yanmo.checkpoint import Checkpoint
-from yanmo.errors import Interrupted
-from yanmo.runs import BEST, CARD, CHECKPOINTS, METRICS, Run
+from yanmo.errors import Interrupted, TrainingError
+from yanmo.runs import CARD, METRICS, SETTINGS, Run
+from yanmo.saving import Saver
 from yanmo.settings import Block
+from yanmo.signals import Signals
 from yanmo.tasks.base import Scores, Task, better, lengths
 from yanmo.text import batches
 from yanmo.text.batches import Batch, Cursor
 from yanmo.text.sources import Example
-from yanmo.train import loop, optim, resume, schedule, track
+from yanmo.train import guard, loop, optim, resume, schedule, track
 from yanmo.train.average import Average
 from yanmo.train.resume import Progress
+from yanmo.train.settings import Train
 
-BUDGETS = ("epochs", "steps", "tokens", "minutes")
 _PROBE_SECONDS = 4.0
 _LOG_LINES = 200  # of training in metrics.jsonl, whatever the length of the run
+_SKIPS = 10  # faulty steps in a row that are passed over before the run stops
+_ROLLBACKS = 3
 
 
 class Method(Block):
     name: Literal["full"] = Field("full", description="full: every parameter is trained")
-
-
-class Train(Block):
-    """How to train. Of the budgets, naming one replaces the default."""
-
-    epochs: float | None = Field(3.0, gt=0, description="budget: passes over the rows")
-    steps: int | None = Field(None, gt=0, description="budget: optimiser steps")
-    tokens: int | None = Field(None, gt=0, description="budget: tokens read")
-    minutes: float | None = Field(
-        None, gt=0, description="budget: wall minutes on this machine, turned into steps by a probe"
-    )
-    batch_tokens: int = Field(4096, ge=16, description="tokens of one batch")
-    accumulate: int = Field(1, ge=1, description="batches of one step")
-    optimiser: Literal["adamw", "adam", "sgd"] = Field("adamw", description="adamw, adam or sgd")
-    lr: float = Field(3e-4, gt=0, description="highest learning rate")
-    rates: dict[str, float] = Field(
-        default_factory=dict, description="beginning of a parameter's name: factor on its learning rate"
-    )
-    warmup: float = Field(0.06, ge=0, lt=1, description="share of the steps in which the rate rises")
-    weight_decay: float = Field(0.01, ge=0, description="decay of matrices")
-    l1: float = Field(0.0, ge=0, description="penalty on the absolute weights")
-    l2: float = Field(0.0, ge=0, description="penalty on the squared weights")
-    clip: float | None = Field(1.0, gt=0, description="largest gradient norm; null: none")
-    average: float | None = Field(
-        None, gt=0, lt=1, description="decay of a moving average of the weights, kept in their place; null: none"
-    )
-    evaluations: int = Field(10, ge=1, description="how often the dev rows are scored")
-    patience: int | None = Field(
-        None, ge=1, description="evaluations without a new best before the run stops; null: never"
-    )
-    save_minutes: float = Field(2.0, gt=0, description="wall minutes between checkpoints")
-
-    @model_validator(mode="after")
-    def _one_budget(self) -> "Train":
-        given = [name for name in BUDGETS if name in self.model_fields_set and getattr(self, name) is not None]
-        if len(given) > 1:
-            raise ValueError(f"two budgets named ({' and '.join(given)}); name one of {', '.join(BUDGETS)}")
-        if given and given != ["epochs"]:
-            self.__dict__["epochs"] = None  # the default steps back
-        if all(getattr(self, name) is None for name in BUDGETS):
-            raise ValueError(f"no budget; name one of {', '.join(BUDGETS)}")
-        return self
 
 
 @dataclass
@@ -94,29 +52,21 @@ class Job:
     seed: int
     device: torch.device
     language: str  # of the texts, for the card
+    workers: int = 0  # threads that make batches ahead
 
 
-class Signals:
-    """SIGINT and SIGTERM ask the run to stop after the step that it is in; the second one stops at once."""
+@dataclass
+class _Work:
+    """What `fit` has in hand while it trains."""
 
-    def __init__(self) -> None:
-        self.received: int | None = None
-
-    def __enter__(self) -> "Signals":
-        heard = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
-        self.old = {
-            number: signal.signal(number, self._hear) for number in heard
-        }  # Python hears signals in the main thread only
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self.old.items():
-            signal.signal(number, handler)
-
-    def _hear(self, number: int, frame: FrameType | None) -> None:
-        if self.received is not None:
-            raise Interrupted("stopped at once; the run goes on from its last checkpoint", number)
-        self.received = number  # printing here could interrupt a print
+    job: Job
+    run: Run
+    budget: int
+    saver: Saver
+    optimiser: torch.optim.Optimizer
+    average: Average | None
+    tracker: track.Tracker
+    state: Progress
 
 
 def fit(job: Job, run: Run) -> dict[str, Any]:
@@ -124,77 +74,30 @@ def fit(job: Job, run: Run) -> dict[str, Any]:
 
     Returns {"train", "dev", "cost"}, ready for metrics.json. Raises Interrupted after a signal, with everything saved.
     """
-    budget = _budget(job, run)
     job.checkpoint.task = job.task
-    latest = run.latest() if run.resuming else None
-    if latest:
-        checkpoint.reload(job.checkpoint, latest)
-    model = job.checkpoint.model.to(job.device)
-    optimiser = _optimiser(job)
-    average = Average(model, job.settings.average) if job.settings.average else None
-    state = resume.load(latest, model, optimiser, average) if latest else Progress()
-    _compare_machines(run)
-    tracker = track.Tracker(run.folder, state.step)
-    scored = {max(1, round(budget * (i + 1) / job.settings.evaluations)) for i in range(job.settings.evaluations)}
-    saved, began = time.monotonic(), time.monotonic() - state.seconds
-    with Signals() as signals, progress.bar(job.title, budget, state.step, "steps") as advance:
-        plan = loop.Plan(
-            steps=budget,
-            factor=partial(schedule.linear, steps=budget, warmup=job.settings.warmup),
-            device=job.device,
-            start=budget if state.finished else state.step,
-            accumulate=job.settings.accumulate,
-            clip=job.settings.clip,
-            l1=job.settings.l1,
-            l2=job.settings.l2,
-        )
-        for step in loop.steps(model, job.task, _stream(job, state.cursor), optimiser, plan):
-            state = replace(
-                state,
-                step=step.number,
-                cursor=step.cursor,
-                tokens=state.tokens + step.tokens,
-                losses=[*state.losses, step.loss],
-                seconds=time.monotonic() - began,
-            )
-            if average:
-                average.update(step.number)
-            if step.number % max(1, budget // _LOG_LINES) == 0 or step.number == budget:
-                _log(tracker, step, state)
-                state.losses = []
-            if job.dev and step.number in scored:
-                with average.applied() if average else nullcontext():
-                    state = _evaluate(job, run, state, tracker)
-            advance(1, note=f"loss {step.loss:.3f}" + _best_note(job, state))
-            if signals.received is not None:
-                progress.say("stopping: saving this step (once more stops at once)")
-            stopping = signals.received is not None or state.finished or step.number == budget
-            if stopping or time.monotonic() - saved > 60 * job.settings.save_minutes:
-                _save(job, run, optimiser, state, average)
-                saved = time.monotonic()
-            if signals.received is not None:
-                tracker.close()
-                again = (
-                    "Give it again without force=true to go on" if run.settings.force else "The same command goes on"
-                )
-                raise Interrupted(
-                    f"stopped at step {step.number} of {budget}; saved in {run.folder}. {again} from here.",
-                    signals.received,
-                )
-            if state.finished:
-                break
-    tracker.close()
+    saving.enough_room(run, _parameters(job), job.settings)
+    budget = _budget(job, run)
+    with Signals() as signals, Saver(run, job.settings.save) as saver:
+        work = _stand(job, run, budget, saver, run.latest() if run.resuming else None)
+        with progress.bar(job.title, budget, work.state.step, "steps") as advance:
+            while (fault := _train(work, signals, advance)) is not None:
+                reached = work.state.step
+                work = _roll_back(work, fault)
+                advance(work.state.step - reached)
+    state = work.state
     if state.best is not None:
-        checkpoint.reload(job.checkpoint, run.folder / CHECKPOINTS / BEST)
+        checkpoint.reload(job.checkpoint, run.place(state.best_step))
         job.checkpoint.model.to(job.device)
-    elif average:
-        average.put(average.values)
+    elif work.average:
+        work.average.put(work.average.values)
     return {
         "train": {
             "rows": len(job.train),
             "steps": state.step,
             "planned_steps": budget,
             "best_step": state.best_step or state.step,
+            **({"skipped_steps": state.skipped} if state.skipped else {}),
+            **({"rollbacks": state.rollbacks} if state.rollbacks else {}),
         },
         "dev": state.best or {},
         "cost": {
@@ -202,16 +105,17 @@ def fit(job: Job, run: Run) -> dict[str, Any]:
             "steps": state.step,
             "tokens": state.tokens,
             "tokens_per_second": round(state.tokens / max(1e-9, state.seconds)),
-            "parameters": sum(p.numel() for p in job.checkpoint.model.parameters()),
-            "peak_memory_mb": _peak_memory(),
+            "parameters": _parameters(job),
+            "peak_memory_mb": machine.peak_memory(),
         },
     }
 
 
 def conclude(job: Job, run: Run, metrics: dict[str, Any]) -> dict[str, Any]:
-    """Write what a finished run is: the model folder, the scores, its report and card; then the training checkpoints go."""
+    """Write what a finished run is: the model folder, the scores, its report and card, and the manifest that says it is finished; then
+    the training checkpoints go."""
     job.checkpoint.record = run.record
-    checkpoint.write(run.folder, job.checkpoint)
+    names = checkpoint.write(run.folder, job.checkpoint)
     files.write_json(run.folder / METRICS, metrics)
     report.write_run(run.folder, title=f"{run.folder.name}: {job.title}")
     text = report.card(
@@ -223,14 +127,137 @@ def conclude(job: Job, run: Run, metrics: dict[str, Any]) -> dict[str, Any]:
         license="unknown",
     )
     files.write_file(run.folder / CARD, text)
-    if (run.folder / CHECKPOINTS).exists():
-        files.remove(run.folder / CHECKPOINTS)
+    files.seal(run.folder, [*names, SETTINGS])
+    run.clean_up(job.settings.save.every)
     return metrics
+
+
+def _stand(job: Job, run: Run, budget: int, saver: Saver, folder: Path | None) -> _Work:
+    """Everything as it stood in a checkpoint's folder, or at the very beginning."""
+    if folder:
+        checkpoint.reload(job.checkpoint, folder)
+    model = job.checkpoint.model.to(job.device)
+    optimiser = _optimiser(job)
+    average = Average(model, job.settings.average) if job.settings.average else None
+    state = resume.load(folder, model, optimiser, average) if folder else Progress()
+    work = _Work(job, run, budget, saver, optimiser, average, track.Tracker(run.folder, state.step), state)
+    if job.settings.on_fault == "rollback" and state.anchor is None:
+        state.anchor = state.step
+        _save(work)
+    return work
+
+
+def _train(work: _Work, signals: Signals, advance: progress.Advance) -> loop.Fault | None:
+    """From where the work stands to the end of its budget, or to a fault."""
+    try:
+        _steps(work, signals, advance)
+    except loop.Fault as fault:
+        return fault
+    finally:
+        work.tracker.close()
+    return None
+
+
+def _steps(work: _Work, signals: Signals, advance: progress.Advance) -> None:
+    job, run, budget, began = work.job, work.run, work.budget, time.monotonic() - work.state.seconds
+    settings, average = job.settings, work.average
+    scored = {max(1, round(budget * (i + 1) / settings.evaluations)) for i in range(settings.evaluations)}
+    recent = work.state.recent
+    plan = loop.Plan(
+        steps=budget,
+        factor=partial(schedule.linear, steps=budget, warmup=settings.warmup),
+        device=job.device,
+        start=budget if work.state.finished else work.state.step,
+        accumulate=settings.accumulate,
+        clip=settings.clip,
+        l1=settings.l1,
+        l2=settings.l2,
+        fault=partial(guard.fault, recent=recent, deviations=settings.spike),
+        skip=settings.on_fault == "skip",
+    )
+    stream = _stream(job, work.state.cursor)
+    for step in loop.steps(job.checkpoint.model, job.task, stream, work.optimiser, plan):
+        work.state = _after(work.state, step, time.monotonic() - began)
+        if step.skipped:
+            progress.say(f"warning: skipped {step.skipped}")
+            if work.state.in_a_row > _SKIPS:
+                raise TrainingError(
+                    f"{_SKIPS} faulty steps in a row were skipped, and here is the next: {step.skipped} {_ADVICE}"
+                )
+        elif settings.spike:
+            recent.append((step.loss, step.norm))
+            del recent[: -guard.WINDOW]
+        if average and not step.skipped:
+            average.update(step.number)
+        if step.number % max(1, budget // _LOG_LINES) == 0 or step.number == budget:
+            _log(work.tracker, step, work.state)
+            work.state.losses = []
+        wanted = work.saver.due(step.number)
+        if step.number in scored:
+            wanted |= settings.on_fault == "rollback"
+            wanted |= bool(job.dev) and _evaluate(work)
+            if settings.on_fault == "rollback":
+                work.state.anchor = step.number
+        advance(1, note=f"loss {step.loss:.3f}" + _best_note(job, work.state))
+        if signals.received is not None:
+            progress.say("stopping: saving this step (once more stops at once)")
+        if wanted or signals.received is not None or work.state.finished or step.number == budget:
+            _save(work)
+        if signals.received is not None:
+            work.saver.wait()
+            again = "Give it again without force=true to go on" if run.settings.force else "The same command goes on"
+            raise Interrupted(
+                f"stopped at step {step.number} of {budget}; saved in {run.folder}. {again} from here.",
+                signals.received,
+            )
+        if work.state.finished:
+            break
+
+
+def _after(state: Progress, step: loop.Step, seconds: float) -> Progress:
+    return replace(
+        state,
+        step=step.number,
+        cursor=step.cursor,
+        tokens=state.tokens + step.tokens,
+        losses=state.losses if step.skipped else [*state.losses, step.loss],
+        seconds=seconds,
+        skipped=state.skipped + bool(step.skipped),
+        in_a_row=state.in_a_row + 1 if step.skipped else 0,
+    )
+
+
+def _roll_back(work: _Work, fault: loop.Fault) -> _Work:
+    """The work as it stood at its anchor, the rows up to the fault passed over; raises TrainingError when that is not wanted, or was done
+    often enough."""
+    state, job, run = work.state, work.job, work.run
+    if state.anchor is None or state.rollbacks >= _ROLLBACKS:
+        if state.step:
+            _save(work)
+            work.saver.wait()
+        saved = (
+            f" The step before it is saved: model.base={run.place(state.step)} starts from there." if state.step else ""
+        )
+        tried = f" {state.rollbacks} rollbacks did not help." if state.rollbacks else ""
+        raise TrainingError(f"{fault}{tried}{saved} {_ADVICE}")
+    work.saver.wait()
+    for newer in run.checkpoints():
+        if run.step_of(newer) > state.anchor:
+            files.remove(newer)
+    progress.say(f"warning: {fault} Going back to step {state.anchor}, on past these rows.")
+    again = _stand(job, run, work.budget, work.saver, run.place(state.anchor))
+    again.state = replace(again.state, cursor=fault.cursor, rollbacks=state.rollbacks + 1, seconds=state.seconds)
+    return again
+
+
+_ADVICE = "Lower train.lr, raise train.warmup, look at these rows, or give train.on_fault=skip or rollback."
 
 
 def _stream(job: Job, cursor: Cursor) -> Iterator[tuple[Batch, Cursor]]:
     budget = job.settings.batch_tokens
-    return batches.stream(job.train, lengths(job.train), job.task.batch, budget=budget, seed=job.seed, cursor=cursor)
+    return batches.stream(
+        job.train, lengths(job.train), job.task.batch, budget=budget, seed=job.seed, cursor=cursor, workers=job.workers
+    )
 
 
 def _optimiser(job: Job) -> torch.optim.Optimizer:
@@ -261,7 +288,7 @@ def _budget(job: Job, run: Run) -> int:
         assert settings.epochs is not None  # noqa: S101 (the settings' validator)
         steps = round(settings.epochs * per_epoch)
     steps = max(1, steps)
-    run.note(steps=steps, machine=machine.fingerprint())
+    run.note(steps=steps)
     return steps
 
 
@@ -271,7 +298,7 @@ def _probe(job: Job, seconds: float) -> int:
     model = job.checkpoint.model.to(job.device)
     random = torch.get_rng_state()
     limit = min(_PROBE_SECONDS, 0.1 * seconds)
-    plan = loop.Plan(1 << 30, lambda step: 0.0, job.device, accumulate=job.settings.accumulate)
+    plan = loop.Plan(1 << 30, lambda step: 0.0, job.device, accumulate=job.settings.accumulate, skip=True)
     per_token: list[float] = []
     began = mark = time.monotonic()
     for step in loop.steps(model, job.task, _stream(job, Cursor()), _optimiser(job), plan):
@@ -301,16 +328,19 @@ def _log(tracker: track.Tracker, step: loop.Step, state: Progress) -> None:
     tracker.write("train", step.number, values | {"tokens_per_second": round(state.tokens / max(1e-9, state.seconds))})
 
 
-def _evaluate(job: Job, run: Run, state: Progress, tracker: track.Tracker) -> Progress:
-    """Score the dev rows; keep the weights when they are the best so far."""
-    scores: Scores = evaluation.evaluate(job.checkpoint.model, job.task, job.dev, device=job.device)
-    tracker.write("dev", state.step, {name: value for name, value in scores.items() if isinstance(value, (int, float))})
+def _evaluate(work: _Work) -> bool:
+    """Score the dev rows. Answers whether the weights are the best so far."""
+    job, state = work.job, work.state
+    with work.average.applied() if work.average else nullcontext():
+        scores: Scores = evaluation.evaluate(job.checkpoint.model, job.task, job.dev, device=job.device)
+    work.tracker.write("dev", state.step, {name: v for name, v in scores.items() if isinstance(v, (int, float))})
     if better(job.task.best, scores, state.best):
-        with files.write_folder(run.folder / CHECKPOINTS / BEST) as folder:
-            checkpoint.write(folder, job.checkpoint)
-        return replace(state, best=scores, best_step=state.step, worse=0)
+        work.state = replace(state, best=scores, best_step=state.step, worse=0)
+        return True
     worse = state.worse + 1
-    return replace(state, worse=worse, finished=job.settings.patience is not None and worse >= job.settings.patience)
+    patience = job.settings.patience
+    work.state = replace(state, worse=worse, finished=patience is not None and worse >= patience)
+    return False
 
 
 def _best_note(job: Job, state: Progress) -> str:
@@ -318,25 +348,15 @@ def _best_note(job: Job, state: Progress) -> str:
     return f", best dev {name} {state.best[name]:.4f}" if state.best else ""
 
 
-def _save(job: Job, run: Run, optimiser: torch.optim.Optimizer, state: Progress, average: Average | None) -> None:
-    """A checkpoint that any later process can go on from; then the older ones go."""
-    with files.write_folder(run.folder / CHECKPOINTS / f"step-{state.step:08d}") as folder:
-        checkpoint.write(folder, job.checkpoint)
-        resume.save(folder, job.checkpoint.model, optimiser, state, average)
-    for old in run.checkpoints()[2:]:  # the one before stays, in case the newest is damaged
-        files.remove(old)
+def _save(work: _Work) -> None:
+    """Begin to save a checkpoint that any later process can go on from; its log is safe before it."""
+    work.saver.wait()
+    work.tracker.settle()
+    with work.average.applied() if work.average else nullcontext():
+        model = saving.copied(checkpoint.contents(work.job.checkpoint))
+    training = resume.contents(work.job.checkpoint.model, work.optimiser, work.state, work.average)
+    work.saver.save(work.state.step, model | saving.copied(training))
 
 
-def _compare_machines(run: Run) -> None:
-    then, now = run.record.get("machine", {}), machine.fingerprint()
-    changed = [f"{key} {then[key]} -> {now[key]}" for key in now if key in then and then[key] != now[key]]
-    if run.resuming and changed:
-        progress.say(
-            f"warning: the machine has changed ({', '.join(changed)}); the run goes on, but not bit for bit as it would have"
-        )
-
-
-def _peak_memory() -> int:
-    """Of this process so far, in MB."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return round(peak / (1 << 20 if sys.platform == "darwin" else 1 << 10))
+def _parameters(job: Job) -> int:
+    return sum(parameter.numel() for parameter in job.checkpoint.model.parameters())

@@ -3,7 +3,9 @@
 import ctypes
 import os
 import platform
+import resource
 import sys
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field
@@ -16,6 +18,7 @@ class Machine(Block):
     device: str = Field("auto", description="auto, cpu, cuda, mps ...")
     precision: Literal["auto", "float32"] = Field("auto", description="of matrix products; auto: float32")
     threads: int | None = Field(None, ge=1, description="of torch; null: one for each core")
+    workers: int = Field(0, ge=0, description="threads that make training batches ahead of the step; 0: none")
 
 
 def prepare(settings: Machine) -> "torch.device":  # type: ignore[name-defined]  # noqa: F821 (torch is imported when it is needed)
@@ -55,14 +58,50 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def peak_memory() -> int:
+    """Of this process so far, in MB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / (1 << 20 if sys.platform == "darwin" else 1 << 10))
+
+
 def fingerprint() -> dict[str, Any]:
-    """What must be equal for a resumed run to be bit-exact: the torch build, its kernels, the threads, the kind of processor."""
+    """What must be equal for a resumed run to be bit-exact: the torch build, its kernels and what steers them, the threads, the kind of
+    processor."""
     import torch
 
+    steering = {key: value for key, value in sorted(os.environ.items()) if key.startswith(_STEERING)}
     return {
         "torch": torch.__version__,
+        "build": str(torch.version.git_version)[:12],
         "kernels": torch.backends.cpu.get_cpu_capability(),
+        "flags": {
+            "matmul_precision": torch.get_float32_matmul_precision(),
+            "mkldnn": torch.backends.mkldnn.enabled,
+            "deterministic": torch.are_deterministic_algorithms_enabled(),
+            **steering,
+        },
         "threads": torch.get_num_threads(),
-        "processor": platform.machine(),
+        "processor": _processor(),
         "python": ".".join(map(str, sys.version_info[:3])),
     }
+
+
+_STEERING = (
+    "ATEN_",
+    "DNNL_",
+    "ONEDNN_",
+    "MKL_",
+    "OMP_",
+    "CUBLAS_",
+)  # beginnings of variables that libraries choose kernels by
+
+
+def _processor() -> str:
+    """The architecture and, where the system says it, the model: math libraries choose their kernels by it."""
+    try:
+        lines = [line.partition(":") for line in Path("/proc/cpuinfo").read_text("utf-8").split("\n\n")[0].splitlines()]
+    except OSError:
+        return platform.machine()
+    facts = {name.strip(): value.strip() for name, _, value in lines}
+    named = [facts[name] for name in ("model name", "cpu family", "model") if name in facts]
+    return " ".join([platform.machine(), *named])

@@ -1,12 +1,12 @@
 """The run folder: who holds it, what was asked for, what stands in it.
 
 A run folder is a Hugging Face folder with `settings.yaml` (as asked), `metrics.json`, `metrics.jsonl`, `report.html` and, until all of
-that is written, `checkpoints/`: a run with scores and without checkpoints is finished.
+that is written, `checkpoints/`. The manifest of the model's files is written last: a run that has it is finished.
 """
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,25 +14,35 @@ from typing import Any
 from pydantic import Field
 
 from yanmo import checkpoint, files
-from yanmo.errors import RunError, SettingsError
-from yanmo.machine import Machine
+from yanmo.errors import RunError, SettingsError, StorageError
+from yanmo.machine import Machine, fingerprint
 from yanmo.models import hf
 from yanmo.progress import say
 from yanmo.settings import Block, differences, dump, parse_yaml, read_file
 from yanmo.text.tokenizer import Tokenizer
-from yanmo.train import track
+from yanmo.train import resume, track
 
-SETTINGS, METRICS, REPORT, CARD, CHECKPOINTS, BEST = (
+SETTINGS, METRICS, REPORT, CARD, CHECKPOINTS = (
     "settings.yaml",
     "metrics.json",
     "report.html",
     "README.md",
     "checkpoints",
-    "best",
 )
-# What a run leaves, in the order in which it goes: a folder without scores is no finished run, one without a config nobody's model.
+# What a run leaves, in the order in which it goes: a folder without a manifest is no finished run, one without a config nobody's model.
 _LEFT_BY_A_RUN = (
-    *(METRICS, checkpoint.CONFIG, SETTINGS, CHECKPOINTS, hf.WEIGHTS, checkpoint.HEADS, checkpoint.RECORD, REPORT, CARD),
+    *(
+        files.MANIFEST,
+        METRICS,
+        checkpoint.CONFIG,
+        SETTINGS,
+        CHECKPOINTS,
+        hf.WEIGHTS,
+        checkpoint.HEADS,
+        checkpoint.RECORD,
+        REPORT,
+        CARD,
+    ),
     *(track.FILE, "events", "tokenizer.json", "tokenizer_config.json"),
 )
 
@@ -47,8 +57,8 @@ class Common(Block):
 
 
 def is_finished(folder: Path) -> bool:
-    """The scores are there, and the training checkpoints, which go last of all, are not."""
-    return (folder / METRICS).is_file() and not (folder / CHECKPOINTS).exists()
+    """A run's folder whose last file was written."""
+    return all((folder / name).is_file() for name in (SETTINGS, METRICS, files.MANIFEST))
 
 
 def clear(folder: Path) -> None:
@@ -99,30 +109,71 @@ class Run:
                     f"{self.folder}: since this run began, the content of {', '.join(changed)} has changed. Put the old file back "
                     f"to go on, give another run=..., or force=true to start anew."
                 )
+            self._compare_machines()
             return
         if self.anew:
             clear(self.folder)
             self.anew = False
-        files.write_json(self.folder / checkpoint.RECORD, {"inputs": dict(inputs)})
+        files.write_json(self.folder / checkpoint.RECORD, {"inputs": dict(inputs), "machine": fingerprint()})
         tokenizer.save(self.folder)
         files.write_file(self.folder / SETTINGS, dump(self.settings))
+
+    def _compare_machines(self) -> None:
+        then, now = self.record.get("machine", {}), fingerprint()
+        if changed := [f"{key}: {then[key]} -> {now[key]}" for key in now if key in then and then[key] != now[key]]:
+            say(
+                f"warning: the machine has changed ({'; '.join(changed)}); the run goes on, but not bit for bit as it would have"
+            )
 
     def note(self, **values: Any) -> None:
         """Add values to the run's record."""
         files.write_json(self.folder / checkpoint.RECORD, {**self.record, **values})
 
+    def place(self, step: int) -> Path:
+        """Where the checkpoint of a step stands."""
+        return self.folder / CHECKPOINTS / f"step-{step:08d}"
+
+    def step_of(self, place: Path) -> int:
+        return int(place.name.removeprefix("step-"))
+
     def checkpoints(self) -> list[Path]:
         """The training checkpoints, newest first."""
         return sorted((self.folder / CHECKPOINTS).glob("step-*[0-9]"), reverse=True)
 
+    def faults(self, path: Path) -> list[str]:
+        """What keeps a run from going on from a checkpoint: its own damage, or that of one which it refers to."""
+        own = files.verify(path)
+        return own or [fault for step in resume.needs(path) for fault in files.verify(self.place(step))]
+
     def latest(self) -> Path | None:
         """The newest checkpoint that is whole; a damaged one is named and passed over."""
         for path in self.checkpoints():
-            faults = files.verify(path)
+            faults = self.faults(path)
             if not faults:
                 return path
             say(f"warning: {faults[0]}; going back to the checkpoint before it, or to the first step")
         return None
+
+    def retire(self, newest: int, every: int | None) -> None:
+        """Remove the checkpoints that are neither among the newest, nor needed by these, nor to be kept for good (each `every` steps). One
+        that can't be removed is named and left."""
+        found = self.checkpoints()
+        kept = set(found[:newest])
+        for folder in found[:newest]:
+            with suppress(OSError, ValueError, KeyError):  # a damaged one needs nothing
+                kept |= {self.place(step) for step in resume.needs(folder)}
+        for folder in found:
+            if folder not in kept and not (every and self.step_of(folder) % every == 0):
+                try:
+                    files.remove(folder)
+                except StorageError as error:
+                    say(f"warning: an old checkpoint could not be removed: {error}")
+
+    def clean_up(self, every: int | None) -> None:
+        """The run is finished: only the checkpoints that are to be kept for good stay."""
+        self.retire(0, every)
+        if (self.folder / CHECKPOINTS).is_dir() and not self.checkpoints():
+            files.remove(self.folder / CHECKPOINTS)
 
 
 @contextmanager
@@ -162,8 +213,9 @@ def _plain(settings: Common) -> dict[str, Any]:
     return content
 
 
-def already(run: Run) -> dict[str, Any]:
-    """The scores of a run that is finished."""
+def already(run: Run, every: int | None) -> dict[str, Any]:
+    """The scores of a run that is finished. every: as `Run.clean_up`, which a crash may have cut short."""
+    run.clean_up(every)
     path = run.folder / METRICS
     try:
         metrics: dict[str, Any] = dict(json.loads(path.read_text("utf-8")))

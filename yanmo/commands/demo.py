@@ -130,20 +130,21 @@ def _data(asked: Settings) -> dict[str, Any]:
         advance(note="looking for leaks")
         leaks = split.leaks([*parts["train"], *parts["dev"]], parts["test"])
         advance(note=f"{counts.kept:,} distinct reviews of {counts.rows:,}")
-    with files.write_folder(folder) as made:
-        for name, part in parts.items():
-            lines = "".join(f"{row.labels[0]}\t{row.texts[0]}\n" for row in part)
-            files.write_file(made / f"{name}.tsv", "label\ttext\n" + lines)
-        files.write_file(made / "reviews.txt", "".join(f"{row.texts[0]}\n" for row in parts["train"]))
-        files.write_file(made / "news.txt", "".join(f"{text}\n" for text in news))
-        facts = {
-            "asked": wanted,
-            "counts": asdict(counts),
-            "parts": {name: len(part) for name, part in parts.items()},
-            "leaks": leaks,
-            "news": len(news),
-        }
-        files.write_json(made / "facts.json", facts)
+    facts = {
+        "asked": wanted,
+        "counts": asdict(counts),
+        "parts": {name: len(part) for name, part in parts.items()},
+        "leaks": leaks,
+        "news": len(news),
+    }
+    contents: dict[str, files.Content] = {
+        f"{name}.tsv": "label\ttext\n" + "".join(f"{row.labels[0]}\t{row.texts[0]}\n" for row in part)
+        for name, part in parts.items()
+    }
+    contents["reviews.txt"] = "".join(f"{row.texts[0]}\n" for row in parts["train"])
+    contents["news.txt"] = "".join(f"{text}\n" for text in news)
+    contents["facts.json"] = files.to_json(facts)
+    files.write_folder(folder, contents)
     return facts
 
 
@@ -234,16 +235,13 @@ def _int8(asked: Settings) -> dict[str, Any]:
             for name, tensor in before.model.state_dict().items()
             if name.removesuffix(".weight") in layers
         )
-        with files.write_folder(folder) as made:
-            checkpoint.write(made, after.checkpoint)
-            found = {
-                "layers": len(layers),
-                "linear_parameters": linear,
-                "megabytes": {
-                    name: quantise.size_of(e.model) / 1e6 for name, e in (("float32", before), ("int8", after))
-                },
-                "macro_f1": scores,
-                "speed": speed,
-            }
-            files.write_json(made / runs.METRICS, found)
+        found = {
+            "layers": len(layers),
+            "linear_parameters": linear,
+            "megabytes": {name: quantise.size_of(e.model) / 1e6 for name, e in (("float32", before), ("int8", after))},
+            "macro_f1": scores,
+            "speed": speed,
+        }
+        parts = checkpoint.writable(checkpoint.contents(after.checkpoint))
+        files.write_folder(folder, {**parts, runs.METRICS: files.to_json(found)})
     return found

@@ -13,6 +13,7 @@ from yanmo import checkpoint, files, machine, runs
 from yanmo.errors import YanmoError
 from yanmo.progress import console
 from yanmo.settings import Block, Words
+from yanmo.train import resume
 
 PACKAGES = ("yanmo", "torch", "numpy", "safetensors", "tokenizers", "scikit-learn")
 EXTRAS = {"samples": "snownlp", "track": "tensorboard"}
@@ -35,11 +36,14 @@ def command(words: Words[Settings]) -> dict[str, Any]:
         for heading, rows in found.items():
             console().print(heading, style="bold", markup=False)
             for name, value in rows.items():
-                console().print(
-                    f"  {name:14} {', '.join(map(str, value)) or 'none' if isinstance(value, list) else value}",
-                    markup=False,
-                )
+                console().print(f"  {name:14} {_shown(value)}", markup=False)
     return found
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, dict):
+        value = [f"{name} {part}" for name, part in value.items()]
+    return f"\n{'':17}".join(map(str, value)) or "none" if isinstance(value, list) else str(value)
 
 
 def _machine() -> dict[str, Any]:
@@ -60,27 +64,45 @@ def _run(folder: Path, fix: bool) -> dict[str, Any]:
     """The state of a run or model folder: what is there, what is damaged, what was mended."""
     if not folder.is_dir():
         raise YanmoError(f"{folder}: no such folder")
-    faults: list[str] = []
-    begun = (folder / runs.SETTINGS).is_file()
+    begun, holder, removed = (folder / runs.SETTINGS).is_file(), files.holder(folder), []
+    if fix:
+        with files.lock(folder):  # which takes a stale lock over, and away
+            removed = files.mend(folder)
     state = "finished" if runs.is_finished(folder) else "unfinished" if begun else "model"
-    whole = []
-    for path in sorted((folder / runs.CHECKPOINTS).glob("*[!l]")) if (folder / runs.CHECKPOINTS).is_dir() else []:
-        damage = files.verify(path)
-        faults += damage
-        whole += [] if damage else [path.name]
+    checkpoints, faults = _checkpoints(folder)
+    if state == "finished":
+        faults += files.changed(folder)
     if state != "unfinished":
         try:
             checkpoint.load(folder)
         except YanmoError as error:
             faults.append(str(error))
-    removed: list[Path] = []
-    if fix:
-        with files.lock(folder):
-            removed = files.mend(folder)
     return {
         "state": state,
-        "checkpoints": whole,
+        "held_by": holder or "nobody",
+        "checkpoints": checkpoints,
         "faults": faults,
         "leftovers": [str(path) for path in files.partials(folder)],
         "removed": [str(path) for path in removed],
     }
+
+
+def _checkpoints(folder: Path) -> tuple[list[str], list[str]]:
+    """A line for each training checkpoint, the newest first, and what is wrong with them."""
+    lines: list[str] = []
+    faults: list[str] = []
+    run, latest, best = runs.Run(folder, runs.Common(), resuming=True), None, None
+    for path in run.checkpoints():
+        damage = run.faults(path)
+        faults += damage
+        if not damage and latest is None:
+            latest, best = path, resume.best(path)
+        size = sum(file.stat().st_size for file in path.iterdir()) / 1e6
+        marks = [
+            "damaged" if damage else "whole",
+            f"{size:.1f} MB",
+            *(["the run goes on from here"] if path == latest else []),
+            *(["the best so far"] if run.step_of(path) == best else []),
+        ]
+        lines.append(f"step {run.step_of(path)}: {', '.join(marks)}")
+    return lines, list(dict.fromkeys(faults))

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from pydantic import Field
 
-from yanmo import baselines, checkpoint, evaluation, files, fit, machine, runs, settings
+from yanmo import baselines, checkpoint, evaluation, files, fit, machine, runs, saving, settings
 from yanmo.errors import DataError, SettingsError
 from yanmo.models import ModelSettings
 from yanmo.progress import bar, say
@@ -18,6 +18,7 @@ from yanmo.text import sources, split
 from yanmo.text.clean import language
 from yanmo.text.sources import Data, Example
 from yanmo.text.tokenizer import TokenizerSettings
+from yanmo.train.settings import Train
 
 
 class Settings(runs.Common):
@@ -27,7 +28,7 @@ class Settings(runs.Common):
     data: Data = Field(default_factory=Data)
     task: one_of(TASKS) = Field(default_factory=Classify)  # type: ignore[valid-type]
     method: fit.Method = Field(default_factory=fit.Method)
-    train: fit.Train = Field(default_factory=fit.Train)
+    train: Train = Field(default_factory=Train)
 
 
 def finetune(settings_file: str | Path | None = None, **keys: Any) -> dict[str, Any]:
@@ -44,7 +45,8 @@ def command(words: Words[Settings]) -> dict[str, Any]:
         raise SettingsError("data.train: no rows to train on. Give a file: data.train=train.tsv")
     with runs.hold(asked) as run:
         if run.finished:
-            return runs.already(run)
+            return runs.already(run, asked.train.save.every)
+        saving.enough_room(run, checkpoint.expected(asked.model, asked.tokenizer), asked.train)
         device = machine.prepare(asked.machine)
         rows, inputs = read(asked.data)
         labels = sources.label_set(rows["train"], str(asked.data.train))
@@ -76,6 +78,7 @@ def command(words: Words[Settings]) -> dict[str, Any]:
             asked.seed,
             device,
             language(texts),
+            asked.machine.workers,
         )
         metrics = fit.fit(job, run)
         last = "test" if "test" in rows else "dev"
@@ -99,6 +102,7 @@ def command(words: Words[Settings]) -> dict[str, Any]:
 def read(data: Data) -> tuple[dict[str, list[Example]], dict[str, str]]:
     """The rows of each split, and the hash of each file. Without dev rows, a tenth of the training rows becomes them, by hash."""
     paths = {name: path for name in ("train", "dev", "test") if (path := getattr(data, name)) is not None}
+    sources.present(list(paths.values()))
     with bar("reading"):
         rows = {name: sources.read(path, data.columns) for name, path in paths.items()}
         if "dev" not in rows:

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from pydantic import Field
 
-from yanmo import checkpoint, files, fit, machine, runs, settings
+from yanmo import checkpoint, files, fit, machine, runs, saving, settings
 from yanmo.errors import DataError, SettingsError
 from yanmo.models import ModelSettings
 from yanmo.progress import bar, say
@@ -17,6 +17,7 @@ from yanmo.text import sources
 from yanmo.text.clean import language
 from yanmo.text.split import position
 from yanmo.text.tokenizer import TokenizerSettings
+from yanmo.train import settings as training
 
 
 class Texts(Block):
@@ -24,7 +25,7 @@ class Texts(Block):
     dev: Path | None = Field(None, description="held-out text; null: a fiftieth of train, by hash")
 
 
-class Train(fit.Train):
+class Train(training.Train):
     lr: float = Field(1e-3, gt=0, description="highest learning rate")
     evaluations: int = Field(8, ge=1, description="how often the held-out text is scored")
 
@@ -56,7 +57,8 @@ def command(words: Words[Settings]) -> dict[str, Any]:
         )
     with runs.hold(asked) as run:
         if run.finished:
-            return runs.already(run)
+            return runs.already(run, asked.train.save.every)
+        saving.enough_room(run, checkpoint.expected(asked.model, asked.tokenizer), asked.train)
         device = machine.prepare(asked.machine)
         train, dev, inputs = _read(asked.data)
         torch.manual_seed(asked.seed)
@@ -75,7 +77,18 @@ def command(words: Words[Settings]) -> dict[str, Any]:
             rows = opened.tokenizer.chunks(train, longest, "train")
             held_out = opened.tokenizer.chunks(dev, longest, "dev")
         run.begin(inputs, opened.tokenizer)
-        job = fit.Job("pre-training", opened, task, rows, held_out, asked.train, asked.seed, device, language(train))
+        job = fit.Job(
+            "pre-training",
+            opened,
+            task,
+            rows,
+            held_out,
+            asked.train,
+            asked.seed,
+            device,
+            language(train),
+            asked.machine.workers,
+        )
         metrics = fit.conclude(job, run, fit.fit(job, run))
     score = metrics["dev"]
     said = f"held-out loss {score['loss']:.3f}, {score['accuracy']:.1%} of masked tokens guessed"
@@ -86,6 +99,7 @@ def command(words: Words[Settings]) -> dict[str, Any]:
 def _read(data: Texts) -> tuple[list[str], list[str], dict[str, str]]:
     """Training texts, held-out texts, and the hash of each file."""
     paths = data.train if isinstance(data.train, list) else [data.train] if data.train else []
+    sources.present([*paths, *([data.dev] if data.dev else [])])
     with bar("reading"):
         train = [text for path in paths for text in sources.read_texts(path)]
         inputs = {str(path): files.sha256(path) for path in [*paths, *([data.dev] if data.dev else [])]}

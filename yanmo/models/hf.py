@@ -10,11 +10,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import safetensors.torch
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from yanmo.errors import ModelError, gather
+from yanmo.files import Content
 
 WEIGHTS = "model.safetensors"
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.pickle", "*.joblib", "*.npy", "*.h5", "*.msgpack")
@@ -145,6 +147,11 @@ def save(model: nn.Module, rules: Sequence[Rule]) -> dict[str, Tensor]:
             shared = any(tensor.data_ptr() == other.data_ptr() for other in found.values())
             found[rule.theirs] = tensor.clone() if shared else tensor
     return found
+
+
+def content(tensors: dict[str, Tensor]) -> Content:
+    """Tensors as what `files` writes: a safetensors file."""
+    return lambda path: safetensors.torch.save_file(tensors, path, metadata={"format": "pt"})
 
 
 def rename(tensors: Mapping[str, Tensor], aliases: Mapping[str, str]) -> dict[str, Tensor]:

@@ -4,9 +4,12 @@
 It knows lengths, not meanings: the collate that it is given (`Task.batch`) makes the Batch.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
@@ -151,15 +154,34 @@ def stream(
     budget: int,
     seed: int,
     cursor: Cursor,
+    workers: int = 0,
 ) -> Iterator[tuple[Batch, Cursor]]:
-    """Training batches without end, from `cursor` on, each with the cursor of the one after it."""
+    """Training batches without end, from `cursor` on, each with the cursor of the one after it. workers: threads that make them ahead;
+    their number changes nothing, since a batch depends on its key alone."""
+
+    def make(rows: np.ndarray, key: Key) -> Batch:
+        return collate([examples[row] for row in rows], key)
+
+    places = _places(lengths, budget, seed, cursor)
+    if not workers:
+        yield from ((make(rows, key), after) for rows, key, after in places)
+    with ThreadPoolExecutor(workers, "yanmo-batch") as pool:
+        ahead = deque((pool.submit(make, rows, key), after) for rows, key, after in islice(places, 2 * workers))
+        for rows, key, after in places:
+            ahead.append((pool.submit(make, rows, key), after))
+            made, cursor = ahead.popleft()
+            yield made.result(), cursor
+
+
+def _places(lengths: np.ndarray, budget: int, seed: int, cursor: Cursor) -> Iterator[tuple[np.ndarray, Key, Cursor]]:
+    """The rows of each batch, the key of its randomness, and the cursor of the one after it; without end."""
     epoch, index = cursor
     while True:
         batches = plan(lengths, budget, seed, epoch)
         for number in range(index, len(batches)):
-            batch = collate([examples[row] for row in batches[number]], Key(seed, epoch, number))
             last = number + 1 == len(batches)
-            yield batch, Cursor(epoch + 1, 0) if last else Cursor(epoch, number + 1)
+            after = Cursor(epoch + 1, 0) if last else Cursor(epoch, number + 1)
+            yield batches[number], Key(seed, epoch, number), after
         epoch, index = epoch + 1, 0
 
 

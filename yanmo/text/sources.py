@@ -100,6 +100,11 @@ def _word(value: Any) -> str:
     return "" if value is None else str(value).strip()
 
 
+def present(paths: Sequence[Path]) -> None:
+    """Raise one DataError for all files that are not there, before the first of them is read."""
+    gather([f"{path}: no such file" for path in paths if not path.exists()], "these can't be read:", DataError)
+
+
 def read_texts(path: Path) -> list[str]:
     """The texts of a file without labels (every text column of a table), for tokenisers and pre-training."""
     if _kind(path) in (".csv", ".tsv", ".jsonl", ".json"):

@@ -102,8 +102,13 @@ class Tokenizer:
                 rows.append(Example((), (), f"{source}:{number}+{start}", source, number, row))
         return rows
 
+    def content(self) -> str:
+        """What stands in its file."""
+        text: str = self.inner.to_str(pretty=True)
+        return text
+
     def save(self, folder: Path) -> None:
-        files.write_file(folder / FILE, self.inner.to_str(pretty=True))
+        files.write_file(folder / FILE, self.content())
 
 
 def load(path: Path) -> Tokenizer:

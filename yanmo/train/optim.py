@@ -14,6 +14,8 @@ OPTIMISERS: dict[str, Any] = {
     "sgd": lambda groups, lr: torch.optim.SGD(groups, lr=lr, momentum=0.9),
 }
 
+STATES = {"adamw": 2, "adam": 2, "sgd": 1}  # numbers that each keeps of a parameter
+
 
 def make(
     name: str, model: nn.Module, *, lr: float, weight_decay: float, rates: Mapping[str, float] | None = None

@@ -32,13 +32,21 @@ class Progress:
     seconds: float = 0.0
     tokens: int = 0
     losses: list[float] = field(default_factory=list)  # since the last line of the log
+    recent: list[tuple[float, float]] = field(
+        default_factory=list
+    )  # loss and gradient norm that a spike is measured against
     finished: bool = False  # early stopping has spoken
+    skipped: int = 0  # faulty steps that were passed over
+    in_a_row: int = 0  # the latest of them
+    rollbacks: int = 0
+    anchor: int | None = None  # the step that a rollback goes back to
 
 
-def save(
-    folder: Path, model: nn.Module, optimiser: torch.optim.Optimizer, progress: Progress, average: Average | None
-) -> None:
-    """Write the training state into a folder that is being made by `files.write_folder`."""
+def contents(
+    model: nn.Module, optimiser: torch.optim.Optimizer, progress: Progress, average: Average | None
+) -> dict[str, str | dict[str, Tensor]]:
+    """The files of the training state, name -> text or tensors (which are the run's own). With an average, the model's folder holds
+    that, and the weights that training goes on from stand here."""
     names: dict[Tensor, str] = {parameter: name for name, parameter in model.named_parameters()}
     tensors = {"random.cpu": torch.get_rng_state()}
     if torch.cuda.is_available():
@@ -47,13 +55,25 @@ def save(
         for key, value in state.items():
             tensors[f"optimiser.{key}.{names[parameter]}"] = torch.as_tensor(value).detach().contiguous()
     if average is not None:
-        tensors |= {f"average.{name}": value for name, value in average.values.items()}
-    safetensors.torch.save_file(tensors, folder / TENSORS)
-    files.write_json(folder / STATE, asdict(progress))
+        tensors |= {f"weights.{name}": p.detach().contiguous() for name, p in model.named_parameters()}
+    return {TENSORS: tensors, STATE: files.to_json(asdict(progress))}
+
+
+def best(folder: Path) -> int | None:
+    """The step of the best checkpoint that a checkpoint knows of. OSError, ValueError or KeyError where that can't be read."""
+    step: int = json.loads((folder / STATE).read_text("utf-8"))["best_step"]
+    return step or None
+
+
+def needs(folder: Path) -> list[int]:
+    """The steps of the other checkpoints that a checkpoint refers to: the best so far, and where a rollback goes. Raises as `best`."""
+    content = json.loads((folder / STATE).read_text("utf-8"))
+    return [step for step in (best(folder), content["anchor"]) if step not in (None, content["step"])]
 
 
 def load(folder: Path, model: nn.Module, optimiser: torch.optim.Optimizer, average: Average | None) -> Progress:
-    """Put the training state back and answer with the progress. Call it last: it sets the random states."""
+    """Put the training state back into what was made of the folder's model, and answer with the progress. Call it last: it sets the
+    random states."""
     try:
         tensors = safetensors.torch.load_file(folder / TENSORS)
         content = json.loads((folder / STATE).read_text("utf-8"))
@@ -63,13 +83,16 @@ def load(folder: Path, model: nn.Module, optimiser: torch.optim.Optimizer, avera
             f"{folder}: the training state can't be read ({error}); give force=true to start anew"
         ) from None
     parameters = dict(model.named_parameters())
+    weights: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
         kind, _, rest = name.partition(".")
         if kind == "optimiser":
             key, _, parameter = rest.partition(".")
             optimiser.state[parameters[parameter]][key] = tensor.to(parameters[parameter].device)
-        elif kind == "average" and average is not None:
-            average.values[rest].copy_(tensor)
+        elif kind == "weights":
+            weights[rest] = tensor
+    if average is not None:
+        average.put(weights)
     if "random.cuda" in tensors and torch.cuda.is_available():
         torch.cuda.set_rng_state(tensors["random.cuda"])
     torch.set_rng_state(tensors["random.cpu"])

@@ -31,6 +31,10 @@ class Tracker:
                 if isinstance(value, (int, float)):
                     self.events.add_scalar(f"{kind}/{name}", value, step)
 
+    def settle(self) -> None:
+        """The lines so far survive a power failure."""
+        files.settle(self.path)
+
     def close(self) -> None:
         if self.events is not None:
             self.events.close()

@@ -1,0 +1,100 @@
+"""What is killed, stopped and resumed: a row for each objective, task and method. A new one adds its line to ROWS."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import yanmo
+from yanmo.train import track
+
+TINY = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+GOOD, BAD = (
+    ["good", "great", "fine", "lovely", "superb", "nice"],
+    ["bad", "awful", "poor", "dull", "dreadful", "boring"],
+)
+VERBS: dict[str, Callable[..., dict[str, Any]]] = {"pretrain": yanmo.pretrain, "finetune": yanmo.finetune}
+
+
+@dataclass(frozen=True)
+class Row:
+    verb: str
+    train: dict[str, Any] = field(default_factory=dict)
+    more: dict[str, Any] = field(default_factory=dict)  # blocks beside `train`
+
+
+ROWS = {
+    "masked": Row("pretrain"),
+    "classify": Row("finetune"),
+    "classify, averaged": Row("finetune", {"average": 0.9}),
+    "masked, accumulated, rolling back": Row("pretrain", {"accumulate": 2, "on_fault": "rollback", "spike": 6.0}),
+}
+
+
+def write_data(folder: Path) -> Path:
+    """Sentences of praise and blame that a tiny network can learn, and plain text."""
+    generator = torch.Generator().manual_seed(0)
+
+    def words(pool: list[str], count: int) -> str:
+        return " ".join(pool[i] for i in torch.randint(0, len(pool), (count,), generator=generator))
+
+    filler = [f"w{i}" for i in range(40)]
+    for name, rows in (("train", 240), ("dev", 60), ("test", 60)):
+        lines = []
+        for i in range(rows):
+            length = int(torch.randint(1, 9, (1,), generator=generator))
+            lines.append(
+                f"{'pos' if i % 2 else 'neg'}\t{words(filler, length)} {words(GOOD if i % 2 else BAD, 2)} {name}{i}\n"
+            )
+        (folder / f"{name}.tsv").write_text("label\ttext\n" + "".join(lines))
+    (folder / "text.txt").write_text("".join(words(filler + GOOD + BAD, 12) + f" d{i}\n" for i in range(300)))
+    return folder
+
+
+def settings(row: Row, data: Path, run: Path, **train: Any) -> dict[str, Any]:
+    """Settings of a small run with dropout on, so that the random state matters."""
+    common: dict[str, Any] = {
+        "run": str(run),
+        "machine": {"threads": 1},
+        "model": {"size": TINY},
+        "tokenizer": {"kind": "word", "vocab": 400},
+        "train": {"steps": 20, "batch_tokens": 128, "lr": 5e-3, "evaluations": 4, **row.train, **train},
+        **row.more,
+    }
+    if row.verb == "pretrain":
+        return {**common, "data": {"train": str(data / "text.txt")}, "objective": {"max_length": 16}}
+    rows = {name: str(data / f"{name}.tsv") for name in ("train", "dev", "test")}
+    return {**common, "data": rows, "task": {"max_length": 16, "token_dropout": 0.1}}
+
+
+def state(checkpoint: Path) -> dict[str, str]:
+    """Everything that training goes on from, without the time: weights, optimiser, average, random states, cursor, counters."""
+    found = {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(checkpoint.iterdir())
+        if path.name not in ("manifest.json", "training.json")
+    }
+    progress = json.loads((checkpoint / "training.json").read_text())
+    return {**found, "training.json": json.dumps({key: v for key, v in progress.items() if key != "seconds"})}
+
+
+def states(run: Path) -> dict[str, dict[str, str]]:
+    """The state of every training checkpoint that stands in a run folder."""
+    return {path.name: state(path) for path in sorted((run / "checkpoints").glob("step-*[0-9]"))}
+
+
+def digest(run: Path) -> str:
+    """Of everything that a finished run leaves behind and that does not tell the time; with its checkpoints, where these are kept."""
+    total = hashlib.sha256((run / "model.safetensors").read_bytes())
+    metrics = json.loads((run / "metrics.json").read_text())
+    metrics.pop("cost")
+    total.update(json.dumps(metrics, sort_keys=True).encode())
+    for line in track.read(run / track.FILE):
+        line.pop("tokens_per_second", None)
+        total.update(json.dumps(line, sort_keys=True).encode())
+    total.update(json.dumps(states(run)).encode())
+    return total.hexdigest()
