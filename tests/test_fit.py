@@ -1,8 +1,6 @@
-"""The run as a whole: budgets, resuming bit for bit, signals, early stopping, averages, what a finished folder holds."""
+"""The run as a whole: budgets, signals, early stopping, averages, what a finished folder holds. Its promises: tests/reliability/."""
 
-import hashlib
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -15,113 +13,23 @@ import torch
 import transformers
 
 import yanmo
+from tests.reliability import rows
+from tests.reliability.rows import Row, digest, write_data
+from tests.reliability.test_resume import stop_after
 from yanmo import checkpoint, files, runs
 from yanmo.errors import Interrupted, RunError, SettingsError
 from yanmo.train import track
 
 ROOT = Path(__file__).parents[1]
-TINY = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
-GOOD, BAD = (
-    ["good", "great", "fine", "lovely", "superb", "nice"],
-    ["bad", "awful", "poor", "dull", "dreadful", "boring"],
-)
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Sentences of praise and blame that a tiny network can learn, and plain text."""
-    generator = torch.Generator().manual_seed(0)
-    folder = tmp_path_factory.mktemp("data")
-
-    def words(pool: list[str], count: int) -> str:
-        return " ".join(pool[i] for i in torch.randint(0, len(pool), (count,), generator=generator))
-
-    filler = [f"w{i}" for i in range(40)]
-    for name, rows in (("train", 240), ("dev", 60), ("test", 60)):
-        lines = []
-        for i in range(rows):
-            length = int(torch.randint(1, 9, (1,), generator=generator))
-            lines.append(
-                f"{'pos' if i % 2 else 'neg'}\t{words(filler, length)} {words(GOOD if i % 2 else BAD, 2)} {name}{i}\n"
-            )
-        (folder / f"{name}.tsv").write_text("label\ttext\n" + "".join(lines))
-    (folder / "text.txt").write_text("".join(words(filler + GOOD + BAD, 12) + f" d{i}\n" for i in range(300)))
-    return folder
+    return write_data(tmp_path_factory.mktemp("data"))
 
 
 def settings(verb: str, data: Path, run: Path, **train: Any) -> dict[str, Any]:
-    """Settings of a small run with dropout on, so that the random state matters."""
-    common: dict[str, Any] = {
-        "run": run,
-        "machine": {"threads": 1},
-        "model": {"size": TINY},
-        "tokenizer": {"kind": "word", "vocab": 400},
-        "train": {"steps": 20, "batch_tokens": 128, "lr": 5e-3, "evaluations": 4, **train},
-    }
-    if verb == "pretrain":
-        return {**common, "data": {"train": data / "text.txt"}, "objective": {"max_length": 16}}
-    rows = {name: data / f"{name}.tsv" for name in ("train", "dev", "test")}
-    return {**common, "data": rows, "task": {"max_length": 16, "token_dropout": 0.1}}
-
-
-VERBS = {"pretrain": yanmo.pretrain, "finetune": yanmo.finetune}
-
-
-def digest(run: Path) -> str:
-    """Of everything that a run leaves behind and that does not tell the time."""
-    total = hashlib.sha256((run / "model.safetensors").read_bytes())
-    metrics = json.loads((run / "metrics.json").read_text())
-    metrics.pop("cost")
-    total.update(json.dumps(metrics, sort_keys=True).encode())
-    for line in track.read(run / track.FILE):
-        line.pop("tokens_per_second", None)
-        total.update(json.dumps(line, sort_keys=True).encode())
-    return total.hexdigest()
-
-
-def stop_after(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
-    """Send this process a SIGTERM when the given step has been done."""
-    from yanmo import fit
-
-    steps = fit.loop.steps
-
-    def stopping(*args: Any, **keys: Any) -> Any:
-        for done in steps(*args, **keys):
-            if done.number == step:
-                os.kill(os.getpid(), signal.SIGTERM)
-            yield done
-
-    monkeypatch.setattr(fit.loop, "steps", stopping)
-
-
-@pytest.mark.parametrize("average", [None, 0.9], ids=["last", "average"])
-@pytest.mark.parametrize("verb", VERBS)
-def test_r2_clean_resume_is_bit_exact(
-    verb: str, average: float | None, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Stopped by a signal at a few steps and resumed each time: everything equals the run that was never stopped."""
-    VERBS[verb](**settings(verb, data, tmp_path / "whole", average=average))
-    asked = settings(verb, data, tmp_path / "stopped", average=average)
-    for step in (1, 5, 12, 19):
-        with monkeypatch.context() as patch:
-            stop_after(patch, step)
-            with pytest.raises(Interrupted) as stopped:
-                VERBS[verb](**asked)
-        assert stopped.value.exit_status == 143
-        assert f"stopped at step {step} of 20" in str(stopped.value)
-    metrics = VERBS[verb](**asked)
-    assert metrics["cost"]["steps"] == 20
-    assert digest(tmp_path / "whole") == digest(tmp_path / "stopped")
-
-
-def test_r11_three_runs_are_identical(data: Path, tmp_path: Path) -> None:
-    found = set()
-    for name in "abc":
-        yanmo.finetune(**settings("finetune", data, tmp_path / name))
-        found.add(digest(tmp_path / name))
-    assert len(found) == 1
-    yanmo.finetune(**{**settings("finetune", data, tmp_path / "d"), "seed": 1})
-    assert digest(tmp_path / "d") not in found
+    return rows.settings(Row(verb), data, run, **train)
 
 
 def test_a_task_is_learnt_and_the_folder_is_whole(data: Path, tmp_path: Path) -> None:
@@ -260,13 +168,6 @@ def test_damaged_checkpoint_is_passed_over(
     yanmo.finetune(**asked)  # begins again, since no other checkpoint is there
     assert "is not what was written" in capsys.readouterr().err
     assert digest(tmp_path / "run") == digest(tmp_path / "whole")
-
-
-def test_r9_one_writer(data: Path, tmp_path: Path) -> None:
-    asked = settings("finetune", data, tmp_path / "run")
-    with files.lock(tmp_path / "run"), pytest.raises(RunError, match=f"pid {os.getpid()}"):
-        yanmo.finetune(**asked)
-    yanmo.finetune(**asked)
 
 
 def test_somebody_elses_model_is_not_overwritten(data: Path, tmp_path: Path, minilm: Path) -> None:

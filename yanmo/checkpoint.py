@@ -111,10 +111,12 @@ def start(
     return Checkpoint(model, family, head, cutter)
 
 
-def expected(settings: ModelSettings, tokenizer: TokenizerSettings) -> int | None:
-    """About how many parameters a run will train, told before anything is read; None where only a hub knows."""
+def expected(settings: ModelSettings, tokenizer: TokenizerSettings) -> int:
+    """About how many parameters a run will train, told before its data is read. Raises what can be said against the base by then."""
     if settings.base is not None:
-        return sum(file.stat().st_size for file in Path(settings.base).glob("*.safetensors")) // 4 or None
+        folder = hub.resolve(settings.base)
+        models.find(read_config(folder)["model_type"])
+        return sum(file.stat().st_size for file in folder.glob("*.safetensors")) // 4
     vocabulary = tokenizers.load(tokenizer.base).size if tokenizer.base else tokenizer.vocab
     family, config = models.configure(settings, vocab_size=vocabulary)
     with shapes_only():

@@ -180,18 +180,20 @@ def _steps(work: _Work, signals: Signals, advance: progress.Advance) -> None:
         work.state = _after(work.state, step, time.monotonic() - began)
         if step.skipped:
             progress.say(f"warning: skipped {step.skipped}")
+            work.tracker.write("fault", step.number, {"what": step.skipped})
             if work.state.in_a_row > _SKIPS:
                 raise TrainingError(
                     f"{_SKIPS} faulty steps in a row were skipped, and here is the next: {step.skipped} {_ADVICE}"
                 )
-        elif settings.spike:
-            recent.append((step.loss, step.norm))
-            del recent[: -guard.WINDOW]
-        if average and not step.skipped:
-            average.update(step.number)
-        if step.number % max(1, budget // _LOG_LINES) == 0 or step.number == budget:
-            _log(work.tracker, step, work.state)
-            work.state.losses = []
+        else:
+            if settings.spike:
+                recent.append((step.loss, step.norm))
+                del recent[: -guard.WINDOW]
+            if average:
+                average.update(step.number)
+            if step.number % max(1, budget // _LOG_LINES) == 0 or step.number == budget:
+                _log(work.tracker, step, work.state)
+                work.state.losses = []
         wanted = work.saver.due(step.number)
         if step.number in scored:
             wanted |= settings.on_fault == "rollback"
@@ -350,12 +352,15 @@ def _best_note(job: Job, state: Progress) -> str:
 
 def _save(work: _Work) -> None:
     """Begin to save a checkpoint that any later process can go on from; its log is safe before it."""
-    work.saver.wait()
     work.tracker.settle()
+    work.saver.save(work.state.step, partial(_snapshot, work))
+
+
+def _snapshot(work: _Work) -> saving.Contents:
     with work.average.applied() if work.average else nullcontext():
         model = saving.copied(checkpoint.contents(work.job.checkpoint))
     training = resume.contents(work.job.checkpoint.model, work.optimiser, work.state, work.average)
-    work.saver.save(work.state.step, model | saving.copied(training))
+    return model | saving.copied(training)
 
 
 def _parameters(job: Job) -> int:

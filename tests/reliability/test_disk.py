@@ -89,6 +89,30 @@ def test_r3_power_failure(
     figure("R3", operations=len(operations), crash_states=states, neither_old_nor_new=0, run_on_to_the_same_end=resumed)
 
 
+@pytest.mark.parametrize("forgotten", ["files", "folders"])
+def test_the_trial_sees_a_writer_that_forgets_to_sync(forgotten: str, trace: Any, tmp_path: Path) -> None:
+    """The test above can fail: without the syncs of files, or of folders, some crash loses what was promised."""
+    operations, written, _ = trace
+    folders = {operation.path for operation in operations if operation.kind == "make"} | {"."}
+    careless = [o for o in operations if o.kind != "sync" or (o.path in folders) != (forgotten == "folders")]
+    generator, faults = random.Random(3), 0
+    for length in range(0, len(careless), 7):
+        promised = max([step_of(o) for o in careless[:length] if o.kind == "returned"], default=0)
+        place = tmp_path / f"{length}"
+        place.mkdir()
+        materialise(
+            after_power_failure(
+                replay(careless[:length]), "all" if forgotten == "files" else "none", "lost", generator
+            ),
+            place,
+        )
+        try:
+            check(place / "run", written, promised)
+        except (AssertionError, ValueError):
+            faults += 1
+    assert faults > 5
+
+
 def step_of(operation: Operation) -> int:
     return int(operation.path.rsplit("-", 1)[1])
 

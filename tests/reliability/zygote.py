@@ -123,9 +123,9 @@ def _child(trial: dict[str, Any]) -> None:
             note("step", step.number)
             yield step
 
-    def saving_(self: Any, step: int, contents: Any) -> None:
+    def saving_(self: Any, step: int, *arguments: Any) -> None:
         note("saving", step)
-        write(self, step, contents)
+        write(self, step, *arguments)
         note("saved" if self.error is None else "failed", step)
 
     fit.loop.steps, saving.Saver._write = noting, saving_  # type: ignore[assignment, method-assign]

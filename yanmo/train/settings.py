@@ -10,7 +10,11 @@ BUDGETS = ("epochs", "steps", "tokens", "minutes")
 
 
 class Save(Block):
-    minutes: float = Field(2.0, gt=0, description="wall minutes between checkpoints")
+    minutes: float | None = Field(
+        None,
+        gt=0,
+        description="wall minutes between checkpoints; null: 2, or more where saving would cost 0.5% of the run",
+    )
     keep: int = Field(2, ge=1, description="newest checkpoints that stay; the best always does")
     every: int | None = Field(
         None,
