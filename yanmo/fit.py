@@ -77,8 +77,10 @@ def fit(job: Job, run: Run) -> dict[str, Any]:
     job.checkpoint.task = job.task
     saving.enough_room(run, _parameters(job), job.settings)
     budget = _budget(job, run)
+    latest = run.latest() if run.resuming else None
+    run.forget(after=run.step_of(latest) if latest else -1)  # those that are damaged
     with Signals() as signals, Saver(run, job.settings.save) as saver:
-        work = _stand(job, run, budget, saver, run.latest() if run.resuming else None)
+        work = _stand(job, run, budget, saver, latest)
         with progress.bar(job.title, budget, work.state.step, "steps") as advance:
             while (fault := _train(work, signals, advance)) is not None:
                 reached = work.state.step
@@ -243,9 +245,7 @@ def _roll_back(work: _Work, fault: loop.Fault) -> _Work:
         tried = f" {state.rollbacks} rollbacks did not help." if state.rollbacks else ""
         raise TrainingError(f"{fault}{tried}{saved} {_ADVICE}")
     work.saver.wait()
-    for newer in run.checkpoints():
-        if run.step_of(newer) > state.anchor:
-            files.remove(newer)
+    run.forget(after=state.anchor)
     progress.say(f"warning: {fault} Going back to step {state.anchor}, on past these rows.")
     again = _stand(job, run, work.budget, work.saver, run.place(state.anchor))
     again.state = replace(again.state, cursor=fault.cursor, rollbacks=state.rollbacks + 1, seconds=state.seconds)

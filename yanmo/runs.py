@@ -154,6 +154,12 @@ class Run:
             say(f"warning: {faults[0]}; going back to the checkpoint before it, or to the first step")
         return None
 
+    def forget(self, after: int) -> None:
+        """Remove the checkpoints of later steps: the run goes on from an earlier one, and comes by them again."""
+        for folder in self.checkpoints():
+            if self.step_of(folder) > after:
+                files.remove(folder)
+
     def retire(self, newest: int, every: int | None) -> None:
         """Remove the checkpoints that are neither among the newest, nor needed by these, nor to be kept for good (each `every` steps). One
         that can't be removed is named and left."""

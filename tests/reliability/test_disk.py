@@ -292,6 +292,29 @@ def test_r6_damage_is_seen(
     figure("R6", damage=damage.__name__, tried=count, seen=count)
 
 
+def test_r6_the_run_goes_on_from_the_one_before(stopped: Path, trace: Any, data: Path, tmp_path: Path) -> None:
+    """To the same end, and the damaged one does not take the place of a whole one that is to be kept."""
+    from yanmo import fit
+
+    shutil.copytree(stopped, tmp_path / "run")
+    run = opened(tmp_path / "run")
+    for path in run.checkpoints()[:2]:
+        flip(path, random.Random(1))
+    seen: list[int] = []
+    steps = fit.loop.steps
+
+    def looking(*arguments: Any, **keys: Any) -> Any:
+        for step in steps(*arguments, **keys):
+            yield step
+            seen.append(min(2, len([path for path in run.checkpoints() if not run.faults(path)])))
+
+    wanted = {**asked(data, tmp_path / "run")}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fit.loop, "steps", looking)
+        VERBS[ROW.verb](**wanted)
+    assert seen[-1] == 2 and digest(tmp_path / "run") == trace[2]
+
+
 def test_r6_a_damaged_best_is_not_gone_on_with(stopped: Path, tmp_path: Path) -> None:
     """A checkpoint is only as good as the best one that it refers to."""
     shutil.copytree(stopped, tmp_path / "run")
