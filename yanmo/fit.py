@@ -86,6 +86,8 @@ def fit(job: Job, run: Run) -> dict[str, Any]:
                 reached = work.state.step
                 work = _roll_back(work, fault)
                 advance(work.state.step - reached)
+        saver.wait()
+        _answer(work, signals)
     state = work.state
     if state.best is not None:
         checkpoint.reload(job.checkpoint, run.place(state.best_step))
@@ -161,7 +163,7 @@ def _train(work: _Work, signals: Signals, advance: progress.Advance) -> loop.Fau
 
 
 def _steps(work: _Work, signals: Signals, advance: progress.Advance) -> None:
-    job, run, budget, began = work.job, work.run, work.budget, time.monotonic() - work.state.seconds
+    job, budget, began = work.job, work.budget, time.monotonic() - work.state.seconds
     settings, average = job.settings, work.average
     scored = {max(1, round(budget * (i + 1) / settings.evaluations)) for i in range(settings.evaluations)}
     recent = work.state.recent
@@ -207,15 +209,19 @@ def _steps(work: _Work, signals: Signals, advance: progress.Advance) -> None:
             progress.say("stopping: saving this step (once more stops at once)")
         if wanted or signals.received is not None or work.state.finished or step.number == budget:
             _save(work)
-        if signals.received is not None:
-            work.saver.wait()
-            again = "Give it again without force=true to go on" if run.settings.force else "The same command goes on"
-            raise Interrupted(
-                f"stopped at step {step.number} of {budget}; saved in {run.folder}. {again} from here.",
-                signals.received,
-            )
-        if work.state.finished:
+        if signals.received is not None or work.state.finished:
             break
+
+
+def _answer(work: _Work, signals: Signals) -> None:
+    """Raise Interrupted where a signal asked to stop; by now everything is saved."""
+    if signals.received is not None:
+        run = work.run
+        again = "Give it again without force=true to go on" if run.settings.force else "The same command goes on"
+        raise Interrupted(
+            f"stopped at step {work.state.step} of {work.budget}; saved in {run.folder}. {again} from here.",
+            signals.received,
+        )
 
 
 def _after(state: Progress, step: loop.Step, seconds: float) -> Progress:

@@ -60,10 +60,8 @@ class Saver:
     ) -> None:
         if kind is None:
             self.wait()
-        elif self.thread is not None:
-            self.thread.join(
-                timeout=1.0
-            )  # whoever stops at once does not wait for a disk; half a checkpoint harms nobody
+        elif self.thread is not None:  # whoever stops at once does not wait for a disk: half a checkpoint harms nobody
+            self.thread.join(timeout=1.0)
 
     def due(self, step: int) -> bool:
         """Whether a checkpoint of this step is wanted. Raises what the disk said to the last one."""
