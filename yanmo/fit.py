@@ -81,6 +81,8 @@ def fit(job: Job, run: Run) -> dict[str, Any]:
     run.forget(after=run.step_of(latest) if latest else -1)  # those that are damaged
     with Signals() as signals, Saver(run, job.settings.save) as saver:
         work = _stand(job, run, budget, saver, latest)
+        if latest:
+            progress.say(f"going on from step {work.state.step} of {budget}")
         with progress.bar(job.title, budget, work.state.step, "steps") as advance:
             while (fault := _train(work, signals, advance)) is not None:
                 reached = work.state.step

@@ -20,8 +20,23 @@ from yanmo.text.sources import Example
 
 def position(example: Example) -> float:
     """Where a row stands between 0 and 1: the BLAKE2b hash (8 bytes, big-endian) of its canonical text, / 2**64."""
-    digest = hashlib.blake2b(canonical(example.texts[0]).encode(), digest_size=8).digest()
-    return int.from_bytes(digest) / 2**64
+    return int(key(example.texts[0]), 16) / 2**64
+
+
+def key(text: str) -> str:
+    """Of a text's canonical form: equal for texts that are equal but for case, width, spaces and punctuation."""
+    return hashlib.blake2b(canonical(text).encode(), digest_size=8).hexdigest()
+
+
+def check_shares(parts: Mapping[str, float]) -> None:
+    """Raise SettingsError unless the shares are positive and add up to 1."""
+    if any(share <= 0 for share in parts.values()) or not math.isclose(sum(parts.values()), 1, abs_tol=1e-6):
+        raise SettingsError(f"the shares of the parts must be positive and add up to 1 (given: {dict(parts)})")
+
+
+def place_of(key: str, parts: Mapping[str, float]) -> str:
+    """The part in whose interval a key stands."""
+    return list(parts)[bisect_right(list(accumulate(parts.values()))[:-1], int(key, 16) / 2**64)]
 
 
 def split(examples: Sequence[Example], parts: Mapping[str, float]) -> dict[str, list[Example]]:
@@ -30,12 +45,10 @@ def split(examples: Sequence[Example], parts: Mapping[str, float]) -> dict[str, 
 
     Raises SettingsError unless the shares are positive and add up to 1.
     """
-    if any(share <= 0 for share in parts.values()) or not math.isclose(sum(parts.values()), 1, abs_tol=1e-6):
-        raise SettingsError(f"the shares of the parts must be positive and add up to 1 (given: {dict(parts)})")
-    names, inner_edges = list(parts), list(accumulate(parts.values()))[:-1]
-    rows: dict[str, list[Example]] = {name: [] for name in names}
+    check_shares(parts)
+    rows: dict[str, list[Example]] = {name: [] for name in parts}
     for example in examples:
-        rows[names[bisect_right(inner_edges, position(example))]].append(example)
+        rows[place_of(key(example.texts[0]), parts)].append(example)
     return rows
 
 
