@@ -20,7 +20,7 @@ STEPS = [
     ["decoding"],
     ["tasks"],
     ["index", "train"],
-    ["evaluation", "baselines"],
+    ["evaluation", "baselines", "inspection"],
     ["hub"],
     ["checkpoint"],
     ["page"],
