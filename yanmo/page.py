@@ -161,8 +161,8 @@ class Bars:
 
     def plot(self) -> dict[str, Any]:
         ends = [*self.values.values(), *(end for interval in self.intervals.values() for end in interval)] or [0.0]
-        # Bars that are close to one another could not be told apart on an axis from 0.
-        cut = min(ends) > 0.5 * max(ends) > 0
+        # Bars that are close to one another could not be told apart on an axis from 0; counts are shown as they are.
+        cut = min(ends) > 0.5 * max(ends) > 0 and not all(isinstance(end, int) for end in ends)
         axis = _Axis.of([*ends, min(ends) - 0.35 * (max(ends) - min(ends)) if cut else 0.0], enclose=True)
         note = f"The axis begins at {axis.label(axis.low)}, not at 0." if axis.low > 0 else ""
         return {"bars": [self._bar(name, axis) for name in self.values], "ticks": axis.ticks(), "note": note}
@@ -172,12 +172,12 @@ class Bars:
         left, right = sorted((axis.at(max(0.0, axis.low)), axis.at(value)))
         bar = {
             "name": name,
-            "value": float(value),
+            "value": value,
             "left": left,
             "width": round(right - left, 2),
             "hot": name == self.highlight,
         }
-        bar["title"] = f"{name}: {number(float(value))}" + (f", 95% interval {span(interval)}" if interval else "")
+        bar["title"] = f"{name}: {number(value)}" + (f", 95% interval {span(interval)}" if interval else "")
         bar["whisker"] = interval and (axis.at(interval[0]), round(axis.at(interval[1]) - axis.at(interval[0]), 2))
         return bar
 

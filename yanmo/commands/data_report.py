@@ -116,14 +116,14 @@ def _part(part: Mapping[str, Any]) -> list[page.Part]:
     parts: list[page.Part] = [
         Figures({name: sizes[name] for name in ("shortest", "median", "mean", "95%", "longest") if name in sizes}),
         Bars(
-            {f"{low:,}-{high - 1:,}": float(count) for low, high, count in sizes["histogram"]},
+            {f"{low:,}-{high - 1:,}": count for low, high, count in sizes["histogram"]},
             caption="Rows by length in characters.",
         ),
     ]
     if part["labels"]:
-        parts.append(Bars({k: float(v) for k, v in list(part["labels"].items())[:40]}, caption="Rows by label."))
-    parts.append(Bars({k: float(v) for k, v in part["languages"].items()}, caption="Rows by language."))
-    parts.append(Bars({k: float(v) for k, v in part["scripts"].items()}, caption="Characters by script."))
+        parts.append(Bars(dict(list(part["labels"].items())[:40]), caption="Rows by label."))
+    parts.append(Bars(part["languages"], caption="Rows by language."))
+    parts.append(Bars(part["scripts"], caption="Characters by script."))
     if part["odd"]["rows"]:
         rows = [(row["row"], row["why"], row["text"]) for row in part["odd"]["rows"]]
         parts.append(Table(("row", "why", "text"), rows, f"The first of {part['odd']['count']:,} odd rows."))
