@@ -18,10 +18,17 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def zygote() -> Iterator[Zygote]:
-    process = Zygote()
-    yield process
-    process.close()
+def zygotes() -> Iterator[list[Zygote]]:
+    """One for each of two cores."""
+    processes = [Zygote(), Zygote()]
+    yield processes
+    for process in processes:
+        process.close()
+
+
+@pytest.fixture
+def zygote(zygotes: list[Zygote]) -> Zygote:
+    return zygotes[0]
 
 
 @pytest.fixture

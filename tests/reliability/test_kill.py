@@ -3,9 +3,11 @@
 import itertools
 import os
 import random
+import shutil
 import signal
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -48,36 +50,56 @@ def newest(run: Path) -> int:
 
 @pytest.mark.timeout(1500)
 @pytest.mark.parametrize(("name", "kills"), share(30) + full(share(500)))
-def test_r1_kill_and_resume(name: str, kills: int, data: Path, tmp_path: Path, zygote: Zygote, figure: Figure) -> None:
+def test_r1_kill_and_resume(
+    name: str, kills: int, data: Path, tmp_path: Path, zygotes: list[Zygote], figure: Figure
+) -> None:
     """Killed at random moments, a third of them in the midst of an operation on a checkpoint, some twice in a row: the same command ends
     with the very state of a run that nobody killed, and no finished checkpoint was lost."""
-    row, generator = ROWS[name], random.Random(kills)
-    assert zygote.run(asked(row, data, tmp_path / "whole"), row.verb, tmp_path / "trial")["status"] == 0
+    row, first = ROWS[name], zygotes[0]
+    assert first.run(asked(row, data, tmp_path / "whole"), row.verb, tmp_path / "trial")["status"] == 0
     expected = digest(tmp_path / "whole")
     notes = spied(tmp_path / "trial")
     length, saves = notes[-1]["time"] - notes[0]["time"], sum(note["what"] == "saved" for note in notes)
-    done = inside = attempts = 0
-    lost: list[float] = []
-    while done < kills:
-        attempts += 1
-        assert attempts < 5 * kills + 20, "the kills come after the end"
-        run, wanted = tmp_path / f"run{attempts}", asked(row, data, tmp_path / f"run{attempts}")
+
+    def trial(number: int, zygote: Zygote) -> list[tuple[bool, float]]:
+        """(inside a save?, seconds of work lost) of each kill; the run must then come to the same end."""
+        generator, run, place = (
+            random.Random(f"{kills} {number}"),
+            tmp_path / f"run{number}",
+            tmp_path / f"trial{number}",
+        )
+        wanted, found = asked(row, data, run), []
         for _ in range(2 if generator.random() < 0.2 else 1):
             aimed = generator.random() < 1 / 3
             how: dict[str, Any] = {"signals": [[generator.random() * 1.2 * length, signal.SIGKILL]]}
             if aimed:
                 how = {"operation": generator.randint(1, max(8, 15 * saves))}
-            answer = zygote.run(wanted, row.verb, tmp_path / "trial", **how)
+            answer = zygote.run(wanted, row.verb, place, **how)
             if answer["status"] != -signal.SIGKILL:
                 break
-            done, inside = done + 1, inside + aimed
-            lost.append(time_lost(spied(tmp_path / "trial"), newest(run), answer["ended"]))
-        answer = zygote.run(wanted, row.verb, tmp_path / "trial")
-        assert answer["status"] == 0, (tmp_path / "trial/log").read_text()
+            found.append((aimed, time_lost(spied(place), newest(run), answer["ended"])))
+        answer = zygote.run(wanted, row.verb, place)
+        assert answer["status"] == 0, (place / "log").read_text()
         assert digest(run) == expected, f"{run}: {how}"
         assert files.partials(run) == []
+        shutil.rmtree(run)
+        return found
+
+    done: list[tuple[bool, float]] = []
+    with ThreadPoolExecutor(len(zygotes)) as pool:
+        for number in itertools.count(step=len(zygotes)):
+            if len(done) >= kills:
+                break
+            assert number < 5 * kills + 20, "the kills come after the end"
+            for found in pool.map(trial, range(number, number + len(zygotes)), zygotes):
+                done += found
     figure(
-        "R1", row=name, kills=done, inside_a_save=inside, mismatches=0, longest_work_lost_seconds=round(max(lost), 3)
+        "R1",
+        row=name,
+        kills=len(done),
+        inside_a_save=sum(aimed for aimed, _ in done),
+        mismatches=0,
+        longest_work_lost_seconds=round(max(lost for _, lost in done), 3),
     )
 
 
@@ -153,28 +175,27 @@ def test_r8_signals(count: int, data: Path, tmp_path: Path, zygote: Zygote, figu
     )
 
 
-def test_r9_one_writer(data: Path, tmp_path: Path, zygote: Zygote, figure: Figure) -> None:
+def test_r9_one_writer(data: Path, tmp_path: Path, zygotes: list[Zygote], figure: Figure) -> None:
     """A second process is refused at once; the lock of a process that was killed is taken over."""
     row, run = ROWS["classify"], tmp_path / "run"
     wanted = {**asked(row, data, run), "train": {**asked(row, data, run)["train"], "steps": 100_000}}
-    other = Zygote()
+    other = zygotes[1]
+    other.start(wanted, row.verb, tmp_path / "first", signals=[[3600, signal.SIGKILL]])
+    while not any(note["what"] == "step" for note in spied(tmp_path / "first")):
+        time.sleep(0.01)
+    pid = int((run / files.LOCK).read_text())
     try:
-        other.start(wanted, row.verb, tmp_path / "first", signals=[[3600, signal.SIGKILL]])
-        while not any(note["what"] == "step" for note in spied(tmp_path / "first")):
-            time.sleep(0.01)
-        pid = int((run / files.LOCK).read_text())
         began = time.monotonic()
-        answer = zygote.run(wanted, row.verb, tmp_path / "second")
+        answer = zygotes[0].run(wanted, row.verb, tmp_path / "second")
         refused = answer["ended"] - began
         assert answer["status"] == 1
         assert f"another process (pid {pid}) is using this run folder" in (tmp_path / "second/log").read_text()
         assert files.holder(run) == f"pid {pid}"
+    finally:
         os.kill(pid, signal.SIGKILL)
         assert other.answer()["status"] == -signal.SIGKILL
-    finally:
-        other.close()
     assert "has ended" in (files.holder(run) or "")
-    resumed = zygote.run(wanted, row.verb, tmp_path / "third", signals=[[0.3, signal.SIGTERM]])
+    resumed = zygotes[0].run(wanted, row.verb, tmp_path / "third", signals=[[0.3, signal.SIGTERM]])
     assert resumed["status"] == 143 and files.holder(run) is None
     assert refused <= 1
     figure("R9", seconds_until_refused=round(refused, 3), stale_lock="taken over")
