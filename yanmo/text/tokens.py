@@ -38,7 +38,7 @@ from yanmo.text.tokenizer import Tokenizer
 INDEX = "shards.json"
 HELD_OUT = 0.02  # the share of the documents that is kept for scoring where no other is given
 SHARD_TOKENS = 1 << 24  # what a kill costs at most: some seconds of encoding
-_AT_ONCE = 1 << 20  # characters that are encoded together; an encoded character takes about 50 times its memory
+_AT_ONCE = 1 << 20  # characters that are encoded together: enough for all cores, few enough to hold
 _MAPPED = {"U16": np.uint16, "U32": np.uint32, "I64": np.int64, "F64": np.float64}
 
 
@@ -50,7 +50,8 @@ def prepare(
 ) -> dict[str, Any]:
     """Encode every document of the files (plain text: one a line) into `folder`; returns what shards.json holds.
 
-    A shard is closed by the document that brings it to `shard_tokens`. Shards that stand and are whole are kept. Raises DataError
+    A shard is closed by the document that brings it to `shard_tokens`. Shards that stand and are whole are kept. Held in memory are
+    one shard and what is being encoded (of a table, its rows). Raises DataError
     for files that can't be read, before anything is written, and SettingsError where `folder` holds something else.
     """
     sources.present(paths)
@@ -288,7 +289,7 @@ class Rows(Drawn):
         self.lengths[self._ends[some] - 1] = sizes[some] - (counts[some] - 1) * self._room + marks
 
     def make(self, row: int) -> Example:
-        document = int(np.searchsorted(self._ends, row, "right"))
+        document = int(self._ends.searchsorted(row, "right"))
         start = (row - int(self._ends[document - 1] if document else 0)) * self._room
         part = self._shards.ids(int(self._documents[document]))[start : start + self._room]
         ids = np.concatenate([self._before, part, self._after], dtype=np.int32, casting="unsafe")
