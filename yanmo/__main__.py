@@ -20,7 +20,7 @@ from yanmo.errors import Interrupted, StorageError, YanmoError
 
 VERBS = {
     "demo": "The whole life of a small language model on real Chinese reviews, in ten minutes.",
-    "tokenizer": "train: a tokeniser from text files. show: how a text is cut.",
+    "tokenizer": "train: a tokeniser from text files. show: how a text is cut. encode: text files into token shards.",
     "pretrain": "Pre-train a model on text, from scratch or continued.",
     "finetune": "Train a model for a task on labelled rows.",
     "evaluate": "Score a run on labelled rows.",

@@ -11,6 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from torch import Tensor, nn
 
 from yanmo import files, hub, models
@@ -70,10 +71,12 @@ def start(
     texts: Sequence[str],
     longest: int,
     labels: Sequence[str] | None = None,
+    documents: Sequence[np.ndarray] | None = None,
 ) -> Checkpoint:
     """What a training run in `folder` begins with: `model.base` with the head that the task needs, or a fresh model whose tokeniser
     is the folder's own when the run goes on, else the one asked for, else trained on `texts`.
 
+    documents: the token ids of the texts, where these were encoded before; what a family learns from the text it learns from them.
     longest: of the rows, in tokens; a model with fewer positions is a SettingsError.
     """
     if settings.base is not None:
@@ -107,7 +110,7 @@ def start(
     )
     model = create(family, config, head)
     if family.learn is not None:
-        family.learn(model, cutter.encode_all(texts), cutter.special)
+        family.learn(model, cutter.encode_all(texts) if documents is None else documents, cutter.special)
     return Checkpoint(model, family, head, cutter)
 
 

@@ -270,6 +270,11 @@ def _stream(job: Job, cursor: Cursor) -> Iterator[tuple[Batch, Cursor]]:
     )
 
 
+def _batches_per_epoch(job: Job) -> int:
+    rows = batches.drawn(job.train, job.seed, 0)
+    return len(batches.plan(lengths(job.train), job.settings.batch_tokens, job.seed, 0, rows))
+
+
 def _optimiser(job: Job) -> torch.optim.Optimizer:
     settings = job.settings
     return optim.make(
@@ -287,7 +292,7 @@ def _budget(job: Job, run: Run) -> int:
     if "steps" in run.record:
         return int(run.record["steps"])
     sizes = lengths(job.train)
-    per_epoch = len(batches.plan(sizes, settings.batch_tokens, job.seed, 0)) / settings.accumulate
+    per_epoch = _batches_per_epoch(job) / settings.accumulate
     if settings.steps is not None:
         steps = settings.steps
     elif settings.tokens is not None:
@@ -323,7 +328,7 @@ def _probe(job: Job, seconds: float) -> int:
     pace = statistics.median(per_token[1:])  # the first step warms up, and an interruption is no measure
     # Scoring a token costs about a third of training on it.
     evaluations = int(lengths(job.dev).sum()) * pace / 3 * job.settings.evaluations if job.dev else 0.0
-    mean = int(lengths(job.train).sum()) / len(batches.plan(lengths(job.train), job.settings.batch_tokens, job.seed, 0))
+    mean = int(lengths(job.train).sum()) / _batches_per_epoch(job)
     left = 0.97 * seconds - evaluations - (mark - began)
     return max(1, int(left / (pace * mean * job.settings.accumulate)))
 

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 import yanmo
+from yanmo.text import sources, tokenizer, tokens
 from yanmo.train import track
 
 TINY = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
@@ -25,6 +26,7 @@ class Row:
     verb: str
     train: dict[str, Any] = field(default_factory=dict)
     more: dict[str, Any] = field(default_factory=dict)  # blocks beside `train`
+    text: str = "text.txt"  # what is pre-trained on
 
 
 ROWS = {
@@ -32,6 +34,7 @@ ROWS = {
     "classify": Row("finetune"),
     "classify, averaged": Row("finetune", {"average": 0.9}),
     "masked, accumulated, rolling back": Row("pretrain", {"accumulate": 2, "on_fault": "rollback", "spike": 6.0}),
+    "masked, from shards": Row("pretrain", text="shards"),
 }
 
 
@@ -51,7 +54,10 @@ def write_data(folder: Path) -> Path:
                 f"{'pos' if i % 2 else 'neg'}\t{words(filler, length)} {words(GOOD if i % 2 else BAD, 2)} {name}{i}\n"
             )
         (folder / f"{name}.tsv").write_text("label\ttext\n" + "".join(lines))
-    (folder / "text.txt").write_text("".join(words(filler + GOOD + BAD, 12) + f" d{i}\n" for i in range(300)))
+    text = folder / "text.txt"
+    text.write_text("".join(words(filler + GOOD + BAD, 12) + f" d{i}\n" for i in range(300)))
+    cutter = tokenizer.train(sources.read_texts(text), tokenizer.TokenizerSettings(kind="word", vocab=400))
+    tokens.prepare([text], cutter, folder / "shards", shard_tokens=1000)
     return folder
 
 
@@ -66,7 +72,7 @@ def settings(row: Row, data: Path, run: Path, **train: Any) -> dict[str, Any]:
         **row.more,
     }
     if row.verb == "pretrain":
-        return {**common, "data": {"train": str(data / "text.txt")}, "objective": {"max_length": 16}}
+        return {**common, "data": {"train": str(data / row.text)}, "objective": {"max_length": 16}}
     rows = {name: str(data / f"{name}.tsv") for name in ("train", "dev", "test")}
     return {**common, "data": rows, "task": {"max_length": 16, "token_dropout": 0.1}}
 

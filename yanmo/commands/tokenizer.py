@@ -1,4 +1,4 @@
-"""`yanmo tokenizer train FILE...` and `yanmo tokenizer show TEXT...`."""
+"""`yanmo tokenizer train FILE...`, `yanmo tokenizer show TEXT...` and `yanmo tokenizer encode FILE...`."""
 
 from pathlib import Path
 from typing import Any
@@ -8,12 +8,14 @@ from pydantic import Field
 from yanmo.errors import SettingsError
 from yanmo.progress import bar, say
 from yanmo.settings import Block, Words
-from yanmo.text import sources, tokenizer
+from yanmo.text import sources, tokenizer, tokens
 from yanmo.text.tokenizer import TokenizerSettings
 
 
 class Settings(Block):
-    out: Path = Field(Path("runs/tokenizer"), description="train: the folder that gets tokenizer.json")
+    out: Path = Field(
+        Path("runs/tokenizer"), description="train: the folder that gets tokenizer.json; encode: the shards"
+    )
     tokenizer: TokenizerSettings = Field(default_factory=TokenizerSettings)
 
 
@@ -36,6 +38,11 @@ def command(words: Words[Settings]) -> dict[str, Any]:
             for row in shown:
                 say(" ".join(f"{piece}({number})" for piece, number in zip(row["pieces"], row["ids"], strict=True)))
         return {"rows": shown}
+    if verb == "encode" and given and settings.tokenizer.base and "out" in settings.model_fields_set:
+        made_of = tokens.prepare(given, tokenizer.load(settings.tokenizer.base), settings.out)
+        say(f"{settings.out}: {made_of['documents']:,} documents, {made_of['tokens']:,} tokens")
+        return {"folder": str(settings.out), "documents": made_of["documents"], "tokens": made_of["tokens"]}
     raise SettingsError(
-        "expected `yanmo tokenizer train FILE...` or `yanmo tokenizer show TEXT... tokenizer.base=FOLDER`"
+        "expected `yanmo tokenizer train FILE...`, `yanmo tokenizer show TEXT... tokenizer.base=FOLDER` or "
+        "`yanmo tokenizer encode FILE... tokenizer.base=FOLDER out=SHARDS`"
     )

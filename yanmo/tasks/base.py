@@ -12,7 +12,7 @@ import numpy as np
 from torch import Tensor
 
 from yanmo.models.base import Model
-from yanmo.text.batches import Batch, Key
+from yanmo.text.batches import Batch, Drawn, Key
 from yanmo.text.sources import Example
 
 
@@ -65,6 +65,8 @@ class Task(Protocol):
 
 def lengths(examples: Sequence[Example]) -> np.ndarray:
     """(rows,) the number of tokens of each prepared example."""
+    if isinstance(examples, Drawn):
+        return examples.lengths
     return np.array([0 if example.ids is None else len(example.ids) for example in examples], np.int64)
 
 

@@ -4,13 +4,14 @@
 It knows lengths, not meanings: the collate that it is given (`Task.batch`) makes the Batch.
 """
 
+from abc import abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
-from typing import NamedTuple
+from typing import NamedTuple, overload
 
 import numpy as np
 import torch
@@ -116,16 +117,45 @@ class Cursor(NamedTuple):
     index: int = 0  # type: ignore[assignment]  # as above
 
 
+class Drawn(Sequence[Example]):
+    """Prepared rows that are too many to hold: each is made when its batch is, and an epoch draws which of them it has."""
+
+    lengths: np.ndarray  # (rows,) tokens of each
+
+    @abstractmethod
+    def make(self, row: int) -> Example: ...
+
+    @abstractmethod
+    def draw(self, seed: int, epoch: int) -> np.ndarray:
+        """The numbers of an epoch's rows, in any order, some perhaps more than once: a pure function of (seed, epoch)."""
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    @overload
+    def __getitem__(self, row: int) -> Example: ...
+    @overload
+    def __getitem__(self, row: slice) -> list[Example]: ...
+    def __getitem__(self, row: int | slice) -> Example | list[Example]:
+        places = range(len(self))[row]
+        return self.make(places) if isinstance(places, int) else [self.make(place) for place in places]
+
+
 Collate = Callable[[Sequence[Example], Key | None], Batch]
 _POOL = 64  # batches' worth of rows that are sorted together: enough for equal lengths, few enough for a random order
 
 
-def plan(lengths: np.ndarray, budget: int, seed: int, epoch: int) -> list[np.ndarray]:
+def drawn(examples: Sequence[Example], seed: int, epoch: int) -> np.ndarray:
+    """The numbers of the rows that an epoch has: all, unless they are drawn."""
+    return examples.draw(seed, epoch) if isinstance(examples, Drawn) else np.arange(len(examples))
+
+
+def plan(lengths: np.ndarray, budget: int, seed: int, epoch: int, rows: np.ndarray | None = None) -> list[np.ndarray]:
     """The batches of one epoch, as arrays of row numbers: shuffled, then rows of like length together, at most `budget` tokens each
-    (a longer row stands alone), each sorted by length."""
+    (a longer row stands alone), each sorted by length. rows: those that the epoch has (`drawn`); None means all."""
     generator = Key(seed, epoch, 2**32 - 1).generator()
-    order = generator.permutation(len(lengths))
-    rows_per_pool = max(1, int(_POOL * budget / max(1.0, float(lengths.mean()))))
+    order = generator.permutation(np.arange(len(lengths)) if rows is None else rows)
+    rows_per_pool = max(1, int(_POOL * budget / max(1.0, float(lengths[order].mean()))))
     batches: list[np.ndarray] = []
     for start in range(0, len(order), rows_per_pool):
         pool = order[start : start + rows_per_pool]
@@ -162,7 +192,7 @@ def stream(
     def make(rows: np.ndarray, key: Key) -> Batch:
         return collate([examples[row] for row in rows], key)
 
-    places = _places(lengths, budget, seed, cursor)
+    places = _places(examples, lengths, budget, seed, cursor)
     if not workers:
         yield from ((make(rows, key), after) for rows, key, after in places)
     with ThreadPoolExecutor(workers, "yanmo-batch") as pool:
@@ -173,11 +203,13 @@ def stream(
             yield made.result(), cursor
 
 
-def _places(lengths: np.ndarray, budget: int, seed: int, cursor: Cursor) -> Iterator[tuple[np.ndarray, Key, Cursor]]:
+def _places(
+    examples: Sequence[Example], lengths: np.ndarray, budget: int, seed: int, cursor: Cursor
+) -> Iterator[tuple[np.ndarray, Key, Cursor]]:
     """The rows of each batch, the key of its randomness, and the cursor of the one after it; without end."""
     epoch, index = cursor
     while True:
-        batches = plan(lengths, budget, seed, epoch)
+        batches = plan(lengths, budget, seed, epoch, drawn(examples, seed, epoch))
         for number in range(index, len(batches)):
             last = number + 1 == len(batches)
             after = Cursor(epoch + 1, 0) if last else Cursor(epoch, number + 1)

@@ -107,12 +107,18 @@ def present(paths: Sequence[Path]) -> None:
 
 def read_texts(path: Path) -> list[str]:
     """The texts of a file without labels (every text column of a table), for tokenisers and pre-training."""
-    if _kind(path) in (".csv", ".tsv", ".jsonl", ".json"):
-        return [text for example in read(path, labelled=False) for text in example.texts if text]
-    texts = [text for _, text in lines(path) if text.strip()]
-    if not texts:
+    found = list(texts(path))
+    if not found:
         raise DataError(f"{path}: the file has no text. Expected one document a line.")
-    return texts
+    return found
+
+
+def texts(path: Path) -> Iterator[str]:
+    """The same one by one; plain text is not held in memory."""
+    if _kind(path) in (".csv", ".tsv", ".jsonl", ".json"):
+        yield from (text for example in read(path, labelled=False) for text in example.texts if text)
+    else:
+        yield from (text for _, text in lines(path) if text.strip())
 
 
 def lines(path: Path) -> Iterator[tuple[int, str]]:

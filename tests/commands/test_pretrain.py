@@ -1,0 +1,119 @@
+"""Pre-training from token shards: the model that the text itself gives; several folders by weight; what does not go together is refused."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import yanmo
+from tests.reliability.rows import TINY
+from yanmo.__main__ import main
+from yanmo.errors import DataError, SettingsError, YanmoError
+from yanmo.text import tokens
+
+QUICK = {
+    "train": {"steps": 6, "batch_tokens": 256, "evaluations": 2},
+    "machine": {"threads": 1},
+    "model": {"size": TINY},
+}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two texts, a tokeniser of the first, both as shards; another tokeniser, and a shard folder of it."""
+    here = tmp_path_factory.mktemp("data")
+    for name, words in (("a", ("ink", "stone", "brush", "paper")), ("b", ("墨", "石", "笔", "纸"))):
+        lines = [" ".join(words[(i * k + k) % 4] for k in range(1, 9)) + f" {i}\n" for i in range(400)]
+        (here / f"{name}.txt").write_text("".join(lines))
+    for name, text in (("tokenizer", "a"), ("other", "b")):
+        assert main(["tokenizer", "train", f"{here}/{text}.txt", "tokenizer.vocab=300", f"out={here}/{name}"]) == 0
+    for name, text, cutter in (
+        ("shards_a", "a", "tokenizer"),
+        ("shards_b", "b", "tokenizer"),
+        ("strange", "b", "other"),
+    ):
+        assert (
+            main(["tokenizer", "encode", f"{here}/{text}.txt", f"tokenizer.base={here}/{cutter}", f"out={here}/{name}"])
+            == 0
+        )
+    return here
+
+
+def weights(run: Path) -> bytes:
+    return (run / "model.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize("family", ["bert", "yanmo-ngram-bert"])
+def test_shards_give_the_model_that_their_text_gives(family: str, data: Path, tmp_path: Path) -> None:
+    keys: dict[str, Any] = {**QUICK, "model": {"family": family, "size": TINY}}
+    base = {"tokenizer": {"base": str(data / "tokenizer")}}
+    from_text = yanmo.pretrain(**keys, **base, data={"train": str(data / "a.txt")}, run=str(tmp_path / "text"))
+    found = yanmo.pretrain(**keys, data={"train": str(data / "shards_a")}, run=str(tmp_path / "shards"))
+    assert weights(tmp_path / "text") == weights(tmp_path / "shards")
+    assert (found["train"], found["dev"]) == (from_text["train"], from_text["dev"])
+    record = json.loads((tmp_path / "shards" / "yanmo.json").read_text())
+    assert list(record["inputs"]) == [str(data / "shards_a" / "manifest.json")]
+
+
+def test_folders_by_weight_from_the_command_line(data: Path, tmp_path: Path) -> None:
+    """A folder of shards is data, another folder is the model to go on from."""
+    assert (
+        main(
+            ["pretrain", f"{data}/shards_a", f"run={tmp_path}/first", f"model.size={json.dumps(TINY)}", "train.steps=2"]
+        )
+        == 0
+    )
+    words = [
+        "pretrain",
+        f"{tmp_path}/first",
+        f"{data}/shards_a",
+        f"{data}/shards_b",
+        "train.steps=4",
+        f"run={tmp_path}/second",
+    ]
+    assert main([*words, "data.weights=[3, 1]"]) == 0
+    metrics = json.loads((tmp_path / "second" / "metrics.json").read_text())
+    both = [len(tokens.load(data / name).split()[0]) for name in ("shards_a", "shards_b")]
+    assert metrics["train"]["rows"] == sum(both)
+    assert metrics["dev"]["rows"] == 800 - sum(both)
+
+
+def test_held_out_shards(data: Path, tmp_path: Path) -> None:
+    given = {"train": str(data / "shards_a"), "dev": str(data / "shards_b")}
+    metrics = yanmo.pretrain(**QUICK, data=given, run=str(tmp_path / "run"))
+    assert metrics["train"]["rows"] == 400
+    assert metrics["dev"]["rows"] == 400
+
+
+WRONG: dict[str, tuple[dict[str, Any], type[YanmoError], str]] = {
+    "text and shards": ({"train": ["a.txt", "shards_a"]}, SettingsError, "has shards and .*a.txt is text"),
+    "weights of text": ({"train": ["a.txt"], "weights": [1.0]}, SettingsError, "1 weights for 0 folders"),
+    "too many weights": ({"train": ["shards_a"], "weights": [1.0, 2.0]}, SettingsError, "2 weights for 1 folders"),
+    "a weight of nothing": ({"train": ["shards_a"], "weights": [0.0]}, SettingsError, "data.weights"),
+    "two tokenisers": (
+        {"train": ["shards_a", "strange"]},
+        DataError,
+        "strange: these shards were made with another tokeniser",
+    ),
+    "held-out of another": ({"train": ["shards_a"], "dev": "strange"}, DataError, "made with another tokeniser"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_what_does_not_go_together_is_refused(
+    name: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given, kind, said = WRONG[name]
+    monkeypatch.chdir(data)
+    with pytest.raises(kind, match=said):
+        yanmo.pretrain(**QUICK, data=given, run=str(tmp_path / "run"))
+
+
+@pytest.mark.parametrize(
+    "words", [["tokenizer", "encode", "a.txt"], ["tokenizer", "encode", "a.txt", "out=x"], ["tokenizer", "encode"]]
+)
+def test_encode_says_what_it_needs(words: list[str], data: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    monkeypatch.chdir(data)
+    assert main(words) == 2
+    assert "yanmo tokenizer encode FILE... tokenizer.base=FOLDER out=SHARDS" in capsys.readouterr().err

@@ -1,0 +1,385 @@
+"""Token shards: killed anywhere and given again they end with the same bytes (D3); their rows are those of `Tokenizer.chunks`; what is
+damaged is named; mixtures keep their weights."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks.shards import generate
+from yanmo import files
+from yanmo.errors import DataError, SettingsError, YanmoError
+from yanmo.tasks.base import lengths
+from yanmo.tasks.objectives.masked import Masked, Settings
+from yanmo.text import batches, sources, split, tokenizer, tokens
+from yanmo.text.batches import Cursor
+from yanmo.text.sources import Example
+from yanmo.text.tokenizer import Tokenizer, TokenizerSettings
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A megabyte of words in English and Chinese, with what lines can be: a byte order mark, blank, long, one sign, nothing known."""
+    path = tmp_path_factory.mktemp("text") / "text.txt"
+    generate(path, 1 << 20)
+    content = path.read_bytes()
+    odd = ["\ufeff研墨", "", "   ", "墨 ink " * 500, "。", "\u0300", "[MASK] x"]
+    path.write_bytes("\n".join(odd).encode() + b"\r\n" + content + b"no line end")
+    return path
+
+
+@pytest.fixture(scope="module")
+def cutter(text: Path, tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
+    folder = tmp_path_factory.mktemp("tokenizer")
+    tokenizer.train(sources.read_texts(text)[:2000], TokenizerSettings(vocab=3000)).save(folder)
+    return tokenizer.load(folder)
+
+
+@pytest.fixture(scope="module")
+def folder(text: Path, cutter: Tokenizer, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("shards") / "shards"
+    tokens.prepare([text], cutter, place, shard_tokens=20_000)
+    return place
+
+
+def sums(folder: Path) -> dict[str, str]:
+    return {path.name: files.sha256(path) for path in sorted(folder.iterdir())}
+
+
+# ---- reading
+
+
+def test_documents_are_those_of_the_text(text: Path, cutter: Tokenizer, folder: Path) -> None:
+    texts = sources.read_texts(text)
+    shards = tokens.load(folder)
+    record = json.loads((folder / tokens.INDEX).read_text())
+    assert len(record["shards"]) > 5
+    assert all(shard["tokens"] >= 20_000 for shard in record["shards"][:-1])
+    assert record["documents"] == len(texts) == len(shards.sizes)
+    for number, ids in enumerate(cutter.encode_all(texts)):
+        assert shards.ids(number).tolist() == ids.tolist()
+    assert {each.dtype.name for each in shards.tokens} == {"uint16"}
+    parts = split.split([Example((each,), id=str(i)) for i, each in enumerate(texts)], {"dev": 0.02, "train": 0.98})
+    train, dev = shards.split()
+    assert [int(e.id) for e in parts["train"]] == train.tolist()
+    assert [int(e.id) for e in parts["dev"]] == dev.tolist()
+
+
+@pytest.mark.parametrize("longest", [8, 33, 128, 5000])
+def test_rows_and_batches_are_those_of_chunks(text: Path, cutter: Tokenizer, folder: Path, longest: int) -> None:
+    """The same rows in the same order, and so the same training batches, to the byte."""
+    shards = tokens.load(folder)
+    numbers, _ = shards.split()
+    texts = sources.read_texts(text)
+    expected = cutter.chunks([texts[i] for i in numbers], longest, "train")
+    rows = tokens.Rows(shards, numbers, longest, "train")
+    assert lengths(rows).tolist() == lengths(expected).tolist()
+    for ours, theirs in zip(rows, expected, strict=True):
+        assert (ours.id, ours.file, ours.line, ours.texts) == (theirs.id, theirs.file, theirs.line, theirs.texts)
+        assert ours.ids is not None and theirs.ids is not None
+        assert ours.ids.dtype == theirs.ids.dtype and ours.ids.tobytes() == theirs.ids.tobytes()
+    assert [row.id for row in rows[-2:]] == [row.id for row in expected[-2:]]
+    task = Masked(Settings(max_length=longest), cutter)
+    found = [
+        [
+            (bytes(b.source.ids.numpy()), b.rows, after)
+            for b, after in islice(
+                batches.stream(e, lengths(e), task.batch, budget=4096, seed=1, cursor=Cursor(1, 2)), 40
+            )
+        ]
+        for e in (rows, expected)
+    ]
+    assert found[0] == found[1]
+
+
+def test_a_large_vocabulary_takes_four_bytes(tmp_path: Path) -> None:
+    words = [f"w{i}" for i in range(70_000)]
+    (tmp_path / "text.txt").write_text("\n".join(" ".join(words[i : i + 100]) for i in range(0, 70_000, 100)))
+    wide = tokenizer.train([" ".join(words)], TokenizerSettings(kind="word", vocab=80_000))
+    tokens.prepare([tmp_path / "text.txt"], wide, tmp_path / "shards")
+    shards = tokens.load(tmp_path / "shards")
+    assert shards.tokens[0].dtype == np.uint32
+    assert shards.tokens[0].tolist() == np.concatenate(wide.encode_all([" ".join(words)])).tolist()
+
+
+def test_several_files_in_their_order(tmp_path: Path, cutter: Tokenizer) -> None:
+    for name, content in (
+        ("a.txt", "one\n\ntwo\n"),
+        ("b.jsonl", '{"text": "three"}\n{"text": "four"}\n'),
+        ("c.txt", "five"),
+    ):
+        (tmp_path / name).write_text(content)
+    paths = [tmp_path / name for name in ("a.txt", "b.jsonl", "c.txt")]
+    for size in (1, 3, 1000):
+        tokens.prepare(paths, cutter, tmp_path / f"shards{size}", shard_tokens=size)
+        shards = tokens.load(tmp_path / f"shards{size}")
+        assert [cutter.decode(shards.ids(i).tolist()) for i in range(5)] == [
+            cutter.decode(cutter.encode(word, special=False)) for word in ("one", "two", "three", "four", "five")
+        ]
+
+
+# ---- D3: killed anywhere
+
+CHILD = """
+import os, sys
+from pathlib import Path
+from yanmo.text import tokenizer, tokens
+cutter = tokenizer.load(Path(sys.argv[1]))
+tokens._AT_ONCE = 20_000  # so that shards come one by one, not all at the end
+for line in sys.stdin:
+    if (child := os.fork()) == 0:
+        tokens.prepare([Path(sys.argv[2])], cutter, Path(line.rstrip("\\n")), shard_tokens=20_000)
+        os._exit(0)
+    print(child, flush=True)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+
+
+@pytest.fixture
+def prepare(text: Path, folder: Path) -> Iterator[Callable[[Path, float | None], int]]:
+    """prepare(folder, seconds): in a process of its own, killed (-9) after these seconds; answers with its status."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", CHILD, str(folder), str(text)],
+        cwd=ROOT,
+        env={"TOKENIZERS_PARALLELISM": "false", "PYTHONPATH": str(ROOT)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+
+    def run(place: Path, seconds: float | None) -> int:
+        assert process.stdin and process.stdout
+        process.stdin.write(f"{place}\n")
+        process.stdin.flush()
+        child = int(process.stdout.readline())
+        if seconds is not None:
+            time.sleep(seconds)
+            with suppress(ProcessLookupError):
+                os.kill(child, signal.SIGKILL)
+        return int(process.stdout.readline())
+
+    yield run
+    process.kill()
+    process.wait()
+
+
+@pytest.mark.parametrize("count", [10, pytest.param(50, marks=pytest.mark.slow)])
+def test_d3_killed_and_given_again(
+    count: int, folder: Path, tmp_path: Path, prepare: Callable[[Path, float | None], int]
+) -> None:
+    """kill -9 at random moments, up to three times on the way to one folder: no half file bears a name, what is finished is
+    not done again, and the bytes are those of an undisturbed run."""
+    expected, generator = sums(folder), random.Random(0)
+    prepare(tmp_path / "whole", None)
+    began = time.monotonic()
+    assert prepare(tmp_path / "timed", None) == 0
+    whole = time.monotonic() - began
+    assert sums(tmp_path / "whole") == sums(tmp_path / "timed") == expected
+    kills = attempt = kept = 0
+    while kills < count:
+        attempt += 1
+        assert attempt < 4 * count, "the kills come after the end"
+        place = tmp_path / f"shards{attempt}"
+        stands: dict[str, str] = {}
+        for _ in range(generator.randint(1, 3)):
+            if prepare(place, generator.random() * whole) == 0:
+                break
+            kills += 1
+            stands = sums(place) if place.exists() else {}
+            named = {name for name in stands if not name.endswith(files.PARTIAL)} - {files.LOCK, tokens.INDEX}
+            assert all(stands[name] == expected[name] for name in named)
+        times = {
+            name: (place / name).stat().st_mtime_ns for name in stands if name.startswith("shard-") and name in expected
+        }
+        assert prepare(place, None) == 0
+        assert sums(place) == expected
+        assert times == {name: (place / name).stat().st_mtime_ns for name in times}
+        kept += len(times)
+    assert kept > count
+
+
+# ---- damage
+
+
+def flip(path: Path, place: int) -> None:
+    content = bytearray(path.read_bytes())
+    content[place] ^= 1
+    path.write_bytes(content)
+
+
+DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
+    "a flipped bit": (
+        lambda folder: flip(folder / "shard-00002.safetensors", -5),
+        "shard-00002.safetensors: its content",
+    ),
+    "a flipped bit in a header": (
+        lambda folder: flip(folder / "shard-00001.safetensors", 20),
+        "shard-00001.safetensors: its",
+    ),
+    "a cut shard": (
+        lambda folder: (folder / "shard-00000.safetensors").write_bytes(
+            (folder / "shard-00000.safetensors").read_bytes()[:-9]
+        ),
+        "shard-00000.safetensors: its content",
+    ),
+    "a missing shard": (
+        lambda folder: (folder / "shard-00003.safetensors").unlink(),
+        "shard-00003.safetensors: missing",
+    ),
+    "another tokeniser": (lambda folder: flip(folder / "tokenizer.json", 300), "tokenizer.json: its content"),
+    "not finished": (
+        lambda folder: (folder / "manifest.json").unlink(),
+        "not finished. Give the `yanmo tokenizer encode`",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGE)
+def test_damage_is_named_and_mended(name: str, text: Path, cutter: Tokenizer, tmp_path: Path) -> None:
+    folder = tmp_path / "shards"
+    tokens.prepare([text], cutter, folder, shard_tokens=20_000)
+    expected = sums(folder)
+    damage, said = DAMAGE[name]
+    damage(folder)
+    with pytest.raises(DataError, match=said):
+        tokens.load(folder)
+    tokens.prepare([text], cutter, folder, shard_tokens=20_000)
+    assert sums(folder) == expected
+
+
+REFUSED: dict[str, tuple[Callable[[Path], object], type[YanmoError], str]] = {
+    "other text": (
+        lambda here: (here / "text.txt").write_text("other\n"),
+        SettingsError,
+        "other shards stand here:\n.*inputs",
+    ),
+    "no text": (lambda here: (here / "text.txt").write_text("\n \n"), DataError, "the file has no text"),
+    "not UTF-8": (lambda here: (here / "text.txt").write_bytes(b"ok\n\xff\n"), DataError, "text.txt:2"),
+    "missing": (lambda here: (here / "text.txt").unlink(), DataError, "no such file"),
+    "a stranger's folder": (
+        lambda here: [files.remove(here / "shards"), files.write_file(here / "shards/letter.txt", "dear")],
+        SettingsError,
+        r"holds other files \(letter.txt\)",
+    ),
+    "a spoilt index": (lambda here: (here / "shards/shards.json").write_text("{"), DataError, "Remove the folder"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refused(name: str, cutter: Tokenizer, tmp_path: Path) -> None:
+    (tmp_path / "text.txt").write_text("ink\nstone\n")
+    tokens.prepare([tmp_path / "text.txt"], cutter, tmp_path / "shards")
+    spoil, kind, said = REFUSED[name]
+    spoil(tmp_path)
+    with pytest.raises(kind, match=said):
+        tokens.prepare([tmp_path / "text.txt"], cutter, tmp_path / "shards")
+
+
+@pytest.mark.parametrize("kind", ["wordpiece", "bpe", "unigram"])
+def test_a_tokeniser_is_known_again(kind: str, text: Path, tmp_path: Path) -> None:
+    """Loaded and saved it is the same one; trained on other text it is not."""
+    texts = sources.read_texts(text)
+    made = tokenizer.train(texts[:500], TokenizerSettings.model_validate({"kind": kind, "vocab": 4000}))
+    made.save(tmp_path)
+    again = tokenizer.load(tmp_path)
+    assert tokens.identity(again) == tokens.identity(made)
+    other = tokenizer.train(texts[500:900], TokenizerSettings.model_validate({"kind": kind, "vocab": 4000}))
+    assert tokens.identity(other) != tokens.identity(made)
+
+
+# ---- mixtures
+
+
+@pytest.fixture(scope="module")
+def mixture(folder: Path) -> tuple[tokens.Mixture, list[tokens.Rows]]:
+    """A corpus of a fifth of the documents, and one of the rest; the first by three times the weight."""
+    shards = tokens.load(folder)
+    some = np.arange(len(shards.sizes)) % 5 == 0
+    rows = [tokens.Rows(shards, np.flatnonzero(part), 64, name) for part, name in ((some, "few"), (~some, "many"))]
+    return tokens.Mixture({rows[0]: 3.0, rows[1]: 1.0}), rows
+
+
+def test_a_mixture_keeps_its_weights(mixture: tuple[tokens.Mixture, list[tokens.Rows]]) -> None:
+    mixed, (few, many) = mixture
+    sizes, total = lengths(mixed), lengths(few).sum() + lengths(many).sum()
+    for epoch in range(4):
+        rows = mixed.draw(5, epoch)
+        assert sizes[rows].sum() == pytest.approx(total, rel=0.01)
+        assert sizes[rows[rows < len(few)]].sum() / sizes[rows].sum() == pytest.approx(0.75, rel=0.01)
+        assert rows.tolist() == mixed.draw(5, epoch).tolist()
+    assert mixed.draw(5, 0).tolist() != mixed.draw(6, 0).tolist()
+
+
+def test_a_corpus_that_ends_begins_again_in_another_order(mixture: tuple[tokens.Mixture, list[tokens.Rows]]) -> None:
+    """Over all epochs each corpus is an endless run of shuffles: none of its rows is missed, none comes again before its turn."""
+    mixed, parts = mixture
+    drawn = [mixed.draw(0, epoch) for epoch in range(12)]
+    base = 0
+    for part in parts:
+        rows = np.concatenate([epoch[(epoch >= base) & (epoch < base + len(part))] for epoch in drawn]) - base
+        turns = [rows[i : i + len(part)].tolist() for i in range(0, len(rows) - len(part) + 1, len(part))]
+        assert len(turns) >= 3
+        assert all(sorted(turn) == list(range(len(part))) for turn in turns)
+        assert len({tuple(turn) for turn in turns}) == len(turns)
+        base += len(part)
+
+
+def test_a_mixture_goes_on_from_any_cursor(
+    mixture: tuple[tokens.Mixture, list[tokens.Rows]], cutter: Tokenizer
+) -> None:
+    mixed, _ = mixture
+    task = Masked(Settings(max_length=64), cutter)
+
+    def stream(cursor: Cursor, count: int) -> list[tuple[tuple[str, ...], bytes, Cursor]]:
+        found = batches.stream(mixed, lengths(mixed), task.batch, budget=20_000, seed=3, cursor=cursor)
+        return [(batch.rows, batch.source.ids.numpy().tobytes(), after) for batch, after in islice(found, count)]
+
+    whole = stream(Cursor(), 60)
+    assert whole[-1][2].epoch >= 1
+    for number in (0, 10, 30, 50, 58):
+        assert stream(whole[number][2], 59 - number) == whole[number + 1 :]
+
+
+def test_equal_shares_are_every_row_once(mixture: tuple[tokens.Mixture, list[tokens.Rows]]) -> None:
+    _, parts = mixture
+    whole = tokens.Mixture({part: float(lengths(part).sum()) for part in parts})
+    for epoch in range(3):
+        assert sorted(whole.draw(0, epoch).tolist()) == list(range(len(whole)))
+
+
+# ---- memory
+
+MEASURED = """
+import resource, sys
+from pathlib import Path
+from yanmo.text import tokenizer, tokens
+tokens.prepare([Path(sys.argv[2])], tokenizer.load(Path(sys.argv[1])), Path(sys.argv[3]))
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+"""
+
+
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("megabytes", [32, pytest.param(256, marks=pytest.mark.slow)])
+def test_preparing_takes_little_memory(megabytes: int, folder: Path, tmp_path: Path) -> None:
+    generate(tmp_path / "text.txt", megabytes << 20)
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURED, str(folder), str(tmp_path / "text.txt"), str(tmp_path / "shards")],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert float(done.stdout) < 600

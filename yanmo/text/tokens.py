@@ -1,0 +1,331 @@
+"""Text larger than memory -> token shards on disk -> training rows.
+
+`prepare` streams documents through a tokeniser into a folder of shards; killed anywhere and given again, it goes on behind the last
+finished shard and ends with the same bytes. `load` holds the folder against its sums and maps it. `Rows` cuts its documents into
+rows as `Tokenizer.chunks` does, each made when it is asked for; `Mixture` draws from several by weight.
+
+A folder of shards:
+
+    shards.json              what was asked for (tokeniser, inputs with sha256, tokens of a shard) and, at the end, the counts
+    tokenizer.json           the tokeniser
+    shard-00000.safetensors  tokens (tokens,) uint16 or uint32, without special tokens; ends (documents,) where each document ends
+                             in them; positions (documents,) of `split.position`; a document is never cut between shards
+    manifest.json            sha256 of all these, written last: a folder without it is not finished
+"""
+
+import hashlib
+import json
+from array import array
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate, chain, islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import load_file, save_file
+
+from yanmo import files, settings
+from yanmo.errors import DataError, SettingsError, gather
+from yanmo.progress import bar
+from yanmo.text import sources, split, tokenizer
+from yanmo.text.batches import Drawn, Key
+from yanmo.text.sources import Example
+from yanmo.text.tokenizer import Tokenizer
+
+INDEX = "shards.json"
+HELD_OUT = 0.02  # the share of the documents that is kept for scoring where no other is given
+SHARD_TOKENS = 1 << 24  # what a kill costs at most: some seconds of encoding
+_AT_ONCE = 1 << 20  # characters that are encoded together: enough for all cores, few enough to hold
+_MAPPED = {"U16": np.uint16, "U32": np.uint32, "I64": np.int64, "F64": np.float64}
+
+
+# ---- writing
+
+
+def prepare(
+    paths: Sequence[Path], cutter: Tokenizer, folder: Path, *, shard_tokens: int = SHARD_TOKENS
+) -> dict[str, Any]:
+    """Encode every document of the files (plain text: one a line) into `folder`; returns what shards.json holds.
+
+    A shard is closed by the document that brings it to `shard_tokens`. Shards that stand and are whole are kept. Held in memory are
+    one shard and what is being encoded (of a table, its rows). Raises DataError
+    for files that can't be read, before anything is written, and SettingsError where `folder` holds something else.
+    """
+    sources.present(paths)
+    with bar("reading"):
+        documents = {path: _count(path) for path in paths}
+        asked = {
+            "version": 1,
+            "tokenizer": identity(cutter),
+            "shard_tokens": shard_tokens,
+            "inputs": {str(path): files.sha256(path) for path in paths},
+        }
+    total = sum(documents.values())
+    kind = np.uint16 if max(cutter.inner.get_vocab().values()) <= np.iinfo(np.uint16).max else np.uint32
+    with files.lock(folder):
+        files.mend(folder)
+        _claim(folder, asked)
+        cutter.save(folder)
+        shards: list[dict[str, int]] = []
+        stream: Iterator[tuple[float, np.ndarray]] | None = None
+        done = 0
+        with bar("encoding", total, unit="documents") as advance:
+            while done < total:
+                path = folder / _name(len(shards))
+                counts = _counts(path)
+                if counts is None:
+                    stream = stream or _encoded(documents, cutter, done)
+                    counts = _write(path, stream, kind, shard_tokens)
+                else:
+                    stream = None
+                shards.append(counts)
+                done += counts["documents"]
+                advance(counts["documents"])
+        sums = {name: sum(shard[name] for shard in shards) for name in ("documents", "tokens")}
+        record = {"asked": asked, **sums, "shards": shards}
+        files.write_json(folder / INDEX, record)
+        files.seal(folder, [INDEX, tokenizer.FILE, *map(_name, range(len(shards)))])
+    return record
+
+
+def identity(cutter: Tokenizer) -> str:
+    """sha256 of what decides a tokeniser's ids. How its file is laid out does not matter, nor do the scores of unigram pieces, which
+    the library reads back one unit in the last place away."""
+    content = json.loads(cutter.inner.to_str())
+    if content["model"].get("type") == "Unigram":
+        content["model"]["vocab"] = [piece for piece, _ in content["model"]["vocab"]]
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _name(number: int) -> str:
+    return f"shard-{number:05d}.safetensors"
+
+
+def _count(path: Path) -> int:
+    count = sum(1 for _ in sources.texts(path))
+    if not count:
+        raise DataError(f"{path}: the file has no text. Expected one document a line.")
+    return count
+
+
+def _claim(folder: Path, asked: Mapping[str, Any]) -> None:
+    """Make the folder this work's, or find that it is."""
+    index = folder / INDEX
+    if index.exists():
+        if changed := settings.differences(_index(folder)["asked"], asked):
+            listed = "\n  ".join([f"{folder}: other shards stand here:", *changed])
+            raise SettingsError(f"{listed}\nGive another out=..., or remove the folder.")
+    elif others := [path.name for path in folder.iterdir() if path.name != files.LOCK]:
+        raise SettingsError(
+            f"{folder}: holds other files ({', '.join(sorted(others)[:3])}); give an empty folder as out=..."
+        )
+    else:
+        files.write_json(index, {"asked": asked})
+
+
+def _encoded(documents: Mapping[Path, int], cutter: Tokenizer, done: int) -> Iterator[tuple[float, np.ndarray]]:
+    """(position, token ids) of every document behind the first `done`."""
+    texts = []
+    for path, count in documents.items():
+        if done < count:
+            texts.append(islice(sources.texts(path), done, None))
+        done = max(0, done - count)
+    for block in _blocks(chain.from_iterable(texts)):
+        positions = [split.position(Example((text,))) for text in block]
+        yield from zip(positions, cutter.encode_all(block), strict=True)
+
+
+def _blocks(texts: Iterator[str]) -> Iterator[list[str]]:
+    block: list[str] = []
+    size = 0
+    for text in texts:
+        block.append(text)
+        size += len(text)
+        if size >= _AT_ONCE:
+            yield block
+            block, size = [], 0
+    if block:
+        yield block
+
+
+def _write(
+    path: Path, stream: Iterator[tuple[float, np.ndarray]], kind: type[np.generic], shard_tokens: int
+) -> dict[str, int]:
+    """Fill one shard from the stream and put it at `path`, with a sum of its own: the manifest comes only when all shards stand."""
+    tokens, ends, positions = bytearray(), array("q"), array("d")
+    size = 0
+    while size < shard_tokens and (document := next(stream, None)) is not None:
+        position, ids = document
+        tokens += ids.astype(kind).tobytes()
+        size += len(ids)
+        ends.append(size)
+        positions.append(position)
+    arrays = {"tokens": np.frombuffer(tokens, kind), "ends": np.array(ends), "positions": np.array(positions)}
+    files.write_file(path, lambda partial: save_file(arrays, partial, {"sha256": _sum(arrays)}))
+    return {"documents": len(ends), "tokens": size}
+
+
+def _sum(arrays: Mapping[str, np.ndarray]) -> str:
+    total = hashlib.sha256()
+    for name in sorted(arrays):
+        total.update(arrays[name].data)
+    return total.hexdigest()
+
+
+def _counts(path: Path) -> dict[str, int] | None:
+    """What a shard holds; None when it is not there, or not what was written."""
+    try:
+        with safe_open(path, "numpy") as file:
+            known = (file.metadata() or {}).get("sha256")
+        arrays = load_file(path)
+        if _sum(arrays) != known:
+            return None
+        return {"documents": len(arrays["ends"]), "tokens": len(arrays["tokens"])}
+    except (OSError, SafetensorError, KeyError):
+        return None
+
+
+# ---- reading
+
+
+def is_shards(path: Path) -> bool:
+    """A folder that `prepare` has begun."""
+    return (path / INDEX).is_file()
+
+
+@dataclass(frozen=True, eq=False)
+class Shards:
+    """A folder of shards, mapped: what is read of it comes into memory, and goes when memory is short."""
+
+    folder: Path
+    tokenizer: Tokenizer
+    tokens: list[np.ndarray]  # of each shard (tokens,)
+    ends: list[np.ndarray]  # of each shard (documents,)
+    positions: np.ndarray  # (all documents,)
+    sizes: np.ndarray  # (all documents,) tokens of each
+    bases: list[int]  # of each shard, the number of its first document
+
+    def ids(self, document: int) -> np.ndarray:
+        """The token ids of a document, without special tokens."""
+        shard = bisect_right(self.bases, document) - 1
+        ends, local = self.ends[shard], document - self.bases[shard]
+        return self.tokens[shard][ends[local - 1] if local else 0 : ends[local]]
+
+    def first(self, documents: np.ndarray, most: int) -> list[np.ndarray]:
+        """The token ids of as many of the documents, from the first on, as have together at most `most` tokens."""
+        count = int(np.searchsorted(np.cumsum(self.sizes[documents]), most, "right"))
+        return [self.ids(int(document)) for document in documents[:count]]
+
+    def check(self, cutter: Tokenizer) -> None:
+        """Raise DataError unless this is the tokeniser that the shards were made with."""
+        if identity(cutter) != identity(self.tokenizer):
+            raise DataError(
+                f"{self.folder}: these shards were made with another tokeniser than this model's. Encode the text again with "
+                f"tokenizer.base=MODEL, or leave model.base and tokenizer.base out: the shards bring their own."
+            )
+
+    def split(self) -> tuple[np.ndarray, np.ndarray]:
+        """The numbers of the documents to train on, and of a fiftieth, by the hash of their text, to score."""
+        held_out = self.positions < HELD_OUT
+        return np.flatnonzero(~held_out), np.flatnonzero(held_out)
+
+
+def load(folder: Path) -> Shards:
+    """Open a folder that `prepare` has finished. Raises DataError for one that is not finished, or naming each file that is damaged."""
+    if not (folder / files.MANIFEST).is_file():
+        raise DataError(
+            f"{folder}: these shards are not finished. Give the `yanmo tokenizer encode` command again; it goes on."
+        )
+    gather(files.changed(folder), f"{folder}: damaged; `yanmo tokenizer encode` makes what is missing anew:", DataError)
+    arrays = [_map(folder / _name(number)) for number in range(len(_index(folder)["shards"]))]
+    ends = [shard["ends"] for shard in arrays]
+    return Shards(
+        folder,
+        tokenizer.load(folder),
+        [shard["tokens"] for shard in arrays],
+        ends,
+        np.concatenate([shard["positions"] for shard in arrays]),
+        np.concatenate([np.diff(each, prepend=0) for each in ends]),
+        [0, *accumulate(len(each) for each in ends[:-1])],
+    )
+
+
+def _index(folder: Path) -> dict[str, Any]:
+    path = folder / INDEX
+    try:
+        return dict(json.loads(path.read_text("utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise DataError(f"{path}: can't be read ({error}). Remove the folder and encode the text again.") from None
+
+
+def _map(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of a safetensors file, mapped and not read: its header is 8 bytes of length, then JSON with dtypes and places."""
+    with path.open("rb") as file:
+        size = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(size))
+    header.pop("__metadata__")
+    data = np.asarray(np.memmap(path, np.uint8, "r", offset=8 + size))
+    return {name: data[slice(*entry["data_offsets"])].view(_MAPPED[entry["dtype"]]) for name, entry in header.items()}
+
+
+class Rows(Drawn):
+    """Documents of shards as rows of at most `longest` tokens, each between the special tokens: what `Tokenizer.chunks` gives."""
+
+    def __init__(self, shards: Shards, documents: np.ndarray, longest: int, source: str) -> None:
+        """documents: their numbers, in order. source: the name that the rows' ids begin with."""
+        cls, sep = shards.tokenizer.cls, shards.tokenizer.sep
+        self._before = np.array([] if cls is None else [cls], np.int32)
+        self._after = np.array([] if sep is None else [sep], np.int32)
+        marks = len(self._before) + len(self._after)
+        self._shards, self._documents, self._source, self._room = shards, documents, source, longest - marks
+        sizes = shards.sizes[documents]
+        counts = -(-sizes // self._room)
+        self._ends = np.cumsum(counts)  # of each document, in rows
+        self.lengths = np.full(int(counts.sum()), longest)
+        some = counts > 0
+        self.lengths[self._ends[some] - 1] = sizes[some] - (counts[some] - 1) * self._room + marks
+
+    def make(self, row: int) -> Example:
+        document = int(self._ends.searchsorted(row, "right"))
+        start = (row - int(self._ends[document - 1] if document else 0)) * self._room
+        part = self._shards.ids(int(self._documents[document]))[start : start + self._room]
+        ids = np.concatenate([self._before, part, self._after], dtype=np.int32, casting="unsafe")
+        number = document + 1
+        return Example((), (), f"{self._source}:{number}+{start}", self._source, number, ids)
+
+    def draw(self, seed: int, epoch: int) -> np.ndarray:
+        """The rows of an epoch: all of them."""
+        return np.arange(len(self))
+
+
+class Mixture(Drawn):
+    """Rows of several corpora. An epoch has as many tokens as they have together, each corpus by its weight's share."""
+
+    def __init__(self, weights: Mapping[Rows, float]) -> None:
+        self._parts, self._weights = list(weights), list(weights.values())
+        self._bases = [0, *accumulate(len(part) for part in self._parts[:-1])]
+        self.lengths = np.concatenate([part.lengths for part in self._parts])
+
+    def make(self, row: int) -> Example:
+        part = bisect_right(self._bases, row) - 1
+        return self._parts[part].make(row - self._bases[part])
+
+    def draw(self, seed: int, epoch: int) -> np.ndarray:
+        """The rows of an epoch, a pure function of (seed, epoch). Each corpus is an endless run of shuffles of its rows, each in an
+        order of its own; an epoch takes the next stretch of it, so that no row comes twice before every other has come."""
+        rows = []
+        for number, (part, weight, base) in enumerate(zip(self._parts, self._weights, self._bases, strict=True)):
+            quota = float(self.lengths.sum()) * weight / sum(self._weights)
+            first, last, size = epoch * quota, (epoch + 1) * quota, int(part.lengths.sum())
+            for turn in range(int(first // size), int(last // size) + 1):
+                order = Key(seed, turn, _SHUFFLES - number).generator().permutation(len(part))
+                ends = np.cumsum(part.lengths[order]) + turn * size
+                starts = ends - part.lengths[order]
+                rows.append(base + order[(starts >= first) & (starts < last)])
+        return np.concatenate(rows)
+
+
+_SHUFFLES = 2**32 - 2  # an index that no batch has; the one above is that of `batches.plan`
