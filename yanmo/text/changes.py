@@ -16,7 +16,8 @@ _SCRIPTS = re.compile(r"<(script|style)\b[^>]*>.*?</\1\s*>|<!--.*?-->", re.DOTAL
 _BREAKS = re.compile(r"<(?:br|/?(?:p|div|li|tr|ul|ol|table|h[1-6]))\b[^<>]*>", re.IGNORECASE)
 # Known names only: "a < b > c" and "<3" are no tags.
 _TAGS = re.compile(
-    r"</?(?:a|abbr|article|aside|b|big|blockquote|body|button|center|cite|code|dd|del|dl|dt|em|figure|font|footer|form|head|header|hr|html|i|"
+    r"</?(?:a|abbr|article|aside|b|big|blockquote|body|button|center|cite|code|dd|del|dl|dt|em|figure|font|footer|form"
+    r"|head|header|hr|html|i|"
     r"iframe|img|input|ins|label|link|main|mark|meta|nav|option|pre|q|s|section|select|small|span|strong|sub|sup|tbody|td|textarea|tfoot|"
     r"th|thead|title|u|video)(?:\s[^<>]*)?/?>",
     re.IGNORECASE,
@@ -26,11 +27,14 @@ _GAPS = re.compile(r"\n{3,}")
 _LINE_ENDS = re.compile("\r\n|[\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")
 # A whole line of what pages put round their text.
 _BOILERPLATE = re.compile(
-    r"(?:首页|网站首页|返回顶部|返回首页|返回列表|上一[篇页].{0,40}|下一[篇页].{0,40}|登录|注册|登录\s*[|/]\s*注册|更多|查看更多|点击查看更多|阅读全文|展开全文"
+    r"(?:首页|网站首页|返回顶部|返回首页|返回列表|上一[篇页].{0,40}|下一[篇页].{0,40}"
+    r"|登录|注册|登录\s*[|/]\s*注册|更多|查看更多|点击查看更多|阅读全文|展开全文"
     r"|分享到.{0,30}|分享至.{0,30}|转发\s*收藏.{0,10}|点赞|责任编辑[：:].{0,20}|本文来源[：:].{0,40}|扫码关注.{0,30}|关注.{0,10}公众号.{0,20}"
     r"|版权所有.{0,60}|.{0,20}ICP备.{0,30}|未经(?:授权|许可|允许).{0,30}(?:转载|使用).{0,10}|当前位置[：:].{0,60}"
-    r"|home|menu|skip to (?:main )?content|back to top|read more|show more|load more|click here|sign (?:in|up)|log ?in|register|subscribe(?: now)?"
-    r"|share (?:this|on).{0,40}|follow us.{0,40}|(?:copyright\b|©|\(c\)\s).{0,80}|.{0,40}all rights reserved\.?|privacy policy|terms of (?:use|service)"
+    r"|home|menu|skip to (?:main )?content|back to top|read more|show more|load more|click here|sign (?:in|up)|log ?in|register"
+    r"|subscribe(?: now)?"
+    r"|share (?:this|on).{0,40}|follow us.{0,40}|(?:copyright\b|©|\(c\)\s).{0,80}"
+    r"|.{0,40}all rights reserved\.?|privacy policy|terms of (?:use|service)"
     r"|(?:we|this (?:web)?site) uses? cookies.{0,80}|accept (?:all )?cookies|(?:previous|next) (?:page|post|article).{0,40}"
     r"|(?:[^\s|>»›]{1,12}\s*[|>»›]\s*){2,}[^\s|>»›]{1,12})",
     re.IGNORECASE,

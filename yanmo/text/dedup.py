@@ -84,13 +84,19 @@ def _firsts(grams: "Grams") -> Mask:
 
 def _wholes(texts: Sequence[str], grams: "Grams", among: Mask) -> Mask:
     """The rows `among` these that are no fragments of another such row. They must be free of near duplicates."""
+    kept = unheld(grams, among)
+    short = kept & (grams.sizes == 0)
+    found, _ = short_inside(list(compress(texts, short)), list(compress(texts, kept)))
+    kept[short] = ~found
+    return kept
+
+
+def unheld(grams: "Grams", among: Mask) -> Mask:
+    """The rows `among` these of which no other such row holds `HELD` of the grams."""
     kept = np.zeros_like(among)
     # The largest first: whatever could hold a row has been decided before it.
     for row in np.argsort(-grams.sizes, kind="stable"):
         kept[row] = among[row] and not grams.holders(row, kept).size
-    short = kept & (grams.sizes == 0)
-    found, _ = short_inside(list(compress(texts, short)), list(compress(texts, kept)))
-    kept[short] = ~found
     return kept
 
 
@@ -98,15 +104,17 @@ class Grams:
     """The grams of canonical texts, and which rows hold each. Texts shorter than a gram have none and resemble nothing.
 
     sizes   (rows) how many distinct grams each row has
+    most    with how many rows, those that hold its rarest grams, a row is compared; None: with all that matter, which is exact
     """
 
-    def __init__(self, texts: Sequence[str]) -> None:
+    def __init__(self, texts: Sequence[str], most: int | None = None) -> None:
+        self._most = most
         owners, hashes = hashed(texts, GRAM)
         _, names, occurrences = np.unique(hashes, return_inverse=True, return_counts=True)
         rank = np.empty(len(occurrences), dtype=np.int64)
         rank[np.argsort(occurrences, kind="stable")] = np.arange(len(occurrences))
         # A gram's number is its rank in rarity, so sorting by (row, number) puts the rarest grams of each row first.
-        rows, self._grams = np.divmod(np.unique(owners * len(rank) + rank[names]), max(len(rank), 1))
+        rows, self._grams = np.divmod(distinct(owners * len(rank) + rank[names]), max(len(rank), 1))
         self.sizes: Integers = np.bincount(rows, minlength=len(texts))
         self._starts = offsets(self.sizes)
         self._holders = rows[np.argsort(self._grams, kind="stable")]
@@ -130,6 +138,9 @@ class Grams:
         """All rows that share `least` grams with `row`, and some that share fewer; and how many they share."""
         grams = self._grams[self._starts[row] : self._starts[row + 1]]
         rarest = grams[: len(grams) - least + 1]
+        if self._most is not None:
+            held = np.cumsum(self._holders_starts[rarest + 1] - self._holders_starts[rarest])
+            rarest = rarest[: np.searchsorted(held, self._most, side="right")]
         holders = self._holders[ranges(self._holders_starts[rarest], self._holders_starts[rarest + 1])]
         holders = holders[among[holders]]
         if not holders.size:  # as with most rows
@@ -168,6 +179,12 @@ def hashed(texts: Sequence[str], size: int) -> tuple[Integers, NDArray[np.uint64
         hashes += characters[place : place + runs] * _FACTORS[place]
     inside = owners[:runs] == owners[size - 1 : size - 1 + runs]
     return owners[:runs][inside], hashes[inside]
+
+
+def distinct(values: Integers) -> Integers:
+    """The distinct values, sorted. (`np.unique` hashes, and numbers that are laid out by a stride collide there.)"""
+    values = np.sort(values)
+    return values[np.concatenate([[True], values[1:] != values[:-1]])] if len(values) else values
 
 
 def offsets(lengths: Integers) -> Integers:

@@ -18,9 +18,11 @@ _LATIN_WORD = re.compile(r"[A-Za-z]+(?:'[a-z]+)?")
 _LETTER = re.compile(r"[^\W\d_]")
 _RUN = re.compile(r"([^\s])\1{4,}")
 _ENGLISH = frozenset(
-    "a about after all also an and are as at be because been but by can do for from had has have he her his how i if in into is it its just me more "
-    "my no not of on one or our out she so some than that the their them then there they this to up was we were what when which who will with would "
-    "you your don't it's i'm very good bad".split()
+    {"a", "about", "after", "all", "also", "an", "and", "are", "as", "at", "be", "because", "been", "but", "by", "can"}
+    | {"for", "from", "had", "has", "have", "he", "her", "his", "how", "i", "if", "in", "into", "is", "it", "its", "me"}
+    | {"my", "no", "not", "of", "on", "one", "or", "our", "out", "she", "so", "some", "than", "that", "the", "their"}
+    | {"them", "then", "there", "they", "this", "to", "up", "was", "we", "were", "what", "when", "which", "who", "will"}
+    | {"with", "would", "you", "your", "don't", "it's", "i'm", "do", "did", "just", "more", "very", "good", "bad"}
 )
 
 
@@ -78,11 +80,7 @@ def commonest_pair(text: str) -> float:
     if len(found) < 40:
         return 0.0
     counts = Counter(pairwise(found))
-    most = (
-        max(count * (len(one) + len(other)) for (one, other), count in counts.items() if count > 1 or len(counts) == 1)
-        if len(counts) < len(found) - 1
-        else 0
-    )
+    most = max(count * (len(one) + len(other)) for (one, other), count in counts.items())
     return min(1.0, most / sum(map(len, found)))
 
 

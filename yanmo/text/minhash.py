@@ -19,7 +19,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from yanmo.text.dedup import GRAM, Integers, hashed, offsets, ranges
+from yanmo.text.dedup import GRAM, Integers, distinct, hashed, offsets, ranges
 
 PERMUTATIONS = 128  # at most; 4 bytes of a row's signature each
 MISSED = 0.02  # the chance that a pair at the very threshold shares no bucket
@@ -57,7 +57,7 @@ def near_pairs(texts: Sequence[str], threshold: float) -> Pairs:
         keys = _mixed(signs[:, band * rows : (band + 1) * rows])
         after = signs[:, np.arange(band + 1, band + 3) * rows % (count * rows)]  # what orders a crowded bucket
         found.append(_bucket_pairs(keys, after, sizes))
-    first, second = _promising(np.unique(np.concatenate(found)), signs, threshold)
+    first, second = _promising(distinct(np.concatenate(found)), signs, threshold)
     alike = similarities(texts, first, second) >= threshold
     return np.stack([first, second], axis=1)[alike]
 
@@ -97,9 +97,9 @@ def similarities(texts: Sequence[str], first: Integers, second: Integers) -> NDA
         owners, hashes = hashed([texts[row] for row in rows], GRAM)
         _, numbers = np.unique(hashes, return_inverse=True)
         span = len(hashes) + 1
-        distinct = np.unique(owners * span + numbers)
-        sizes = np.bincount(distinct // span, minlength=len(rows))
-        bounds, grams = offsets(sizes), distinct % span
+        own = distinct(owners * span + numbers)
+        sizes = np.bincount(own // span, minlength=len(rows))
+        bounds, grams = offsets(sizes), own % span
         pair_sizes = sizes[places]
         pairs = np.repeat(np.tile(np.arange(stop - start), 2), pair_sizes)
         keys = np.sort(pairs * span + grams[ranges(bounds[places], bounds[places + 1])])
@@ -141,8 +141,7 @@ def _bucket_pairs(keys: NDArray[np.uint64], after: NDArray[np.uint32], sizes: In
         couples.append((order[later - step], order[later]))
     one, other = (np.concatenate(side) for side in zip(*couples, strict=True))
     low, high = np.minimum(one, other), np.maximum(one, other)
-    pairs: Integers = np.unique((low * len(sizes) + high)[low < high])
-    return pairs
+    return distinct((low * len(sizes) + high)[low < high])
 
 
 def _promising(pairs: Integers, signs: NDArray[np.uint32], threshold: float) -> tuple[Integers, Integers]:
