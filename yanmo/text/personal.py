@@ -13,6 +13,7 @@ _FULL_WIDTH = {wide: wide - 0xFEE0 for wide in range(0xFF01, 0xFF5F)}
 
 # Nothing that makes a longer number, word or decimal may touch a match.
 _BEFORE, _AFTER = r"(?<![A-Za-z0-9_])(?<![0-9][.,\-/])", r"(?![A-Za-z0-9_])(?![.,\-/][0-9])"
+_OCTET = r"(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
 
 
 def _identity_card(number: str) -> bool:
@@ -66,9 +67,7 @@ KINDS: dict[str, tuple[re.Pattern[str], Callable[[str], bool]]] = {
     ),
     "ABROAD": (re.compile(r"(?<![A-Za-z0-9_+])\+[1-9](?:[ \-.]?\(?[0-9]+\)?)+" + _AFTER), _international),
     "IP": (
-        re.compile(
-            r"(?<![A-Za-z0-9_.])(?:(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])(?:\.(?!$)|(?![0-9.]))){4}(?![A-Za-z0-9_])"
-        ),
+        re.compile(r"(?<![A-Za-z0-9_.])" + _OCTET + r"(?:\." + _OCTET + r"){3}(?![A-Za-z0-9_])(?!\.[0-9])"),
         _always,
     ),
 }
