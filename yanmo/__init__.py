@@ -8,6 +8,7 @@ __version__ = "0.1.0"
 # name -> module that has it; nothing heavy is imported until a name is asked for.
 _FUNCTIONS = {
     "load": "yanmo.engine",
+    "data": "yanmo.commands.data",
     "demo": "yanmo.commands.demo",
     "pretrain": "yanmo.commands.pretrain",
     "finetune": "yanmo.commands.finetune",
@@ -17,6 +18,7 @@ _FUNCTIONS = {
 }
 
 if TYPE_CHECKING:
+    from yanmo.commands.data import data as data
     from yanmo.commands.demo import demo as demo
     from yanmo.commands.doctor import doctor as doctor
     from yanmo.commands.evaluate import evaluate as evaluate
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     from yanmo.commands.pretrain import pretrain as pretrain
     from yanmo.engine import load as load
 
-__all__ = ["__version__", "demo", "doctor", "evaluate", "finetune", "load", "predict", "pretrain"]
+__all__ = ["__version__", "data", "demo", "doctor", "evaluate", "finetune", "load", "predict", "pretrain"]
 
 
 def __getattr__(name: str) -> Any:

@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +19,7 @@ from yanmo.settings import Block, Words
 from yanmo.tasks import OBJECTIVES
 from yanmo.text import sources
 from yanmo.text.sources import Columns, Example
+from yanmo.text.tables import safe
 
 _FORMATS = (".csv", ".tsv", ".jsonl", ".json")
 
@@ -91,17 +91,9 @@ def _format(rows: Sequence[dict[str, Any]], kind: str) -> str:
     if kind not in (".csv", ".tsv"):
         return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     cells = [["text", "label", "probability"]]
-    cells += [[_safe(row["text"]), _safe(row["label"]), f"{max(row['probabilities'].values()):.6f}"] for row in rows]
+    cells += [[safe(row["text"]), safe(row["label"]), f"{max(row['probabilities'].values()):.6f}"] for row in rows]
     if kind == ".tsv":  # as `sources` reads it: quotes are text, so tabs and line ends can't be
         return "".join("\t".join(" ".join(cell.split()) for cell in row) + "\n" for row in cells)
     buffer = io.StringIO()
     csv.writer(buffer, lineterminator="\n").writerows(cells)
     return buffer.getvalue()
-
-
-def _safe(cell: str) -> str:
-    """A cell that a spreadsheet would take for a formula is given a leading quote."""
-    return "'" + cell if cell[:1] in ("=", "+", "-", "@", "\t") and not _NUMBER.fullmatch(cell) else cell
-
-
-_NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")

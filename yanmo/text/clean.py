@@ -9,10 +9,10 @@ from collections.abc import Sequence
 
 # Of full-width ASCII these are Chinese punctuation, and meant; the rest was typed in the wrong mode.
 _CHINESE_PUNCTUATION = "！（），：；？～"
-_HALF_WIDTH = {wide: wide - 0xFEE0 for wide in range(0xFF01, 0xFF5F) if chr(wide) not in _CHINESE_PUNCTUATION}
+HALF_WIDTH = {wide: wide - 0xFEE0 for wide in range(0xFF01, 0xFF5F) if chr(wide) not in _CHINESE_PUNCTUATION}
 # Control characters that are no white space, invisible marks, and halves of surrogate pairs, which UTF-8 can't hold.
 # The joiners U+200C and U+200D stay: emoji and several scripts need them.
-_INVISIBLE = re.compile(
+INVISIBLE = re.compile(
     "[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff\ud800-\udfff]+"
 )
 _CHINESE = re.compile("[\u3400-\u9fff]")
@@ -25,7 +25,7 @@ def normalise(text: str) -> str:
 
     Idempotent. It never changes what `canonical` gives.
     """
-    visible = _INVISIBLE.sub("", text).translate(_HALF_WIDTH)
+    visible = INVISIBLE.sub("", text).translate(HALF_WIDTH)
     # Composed last: what was dropped may have stood between a letter and its accent.
     return " ".join(unicodedata.normalize("NFC", visible).split())
 
@@ -33,7 +33,7 @@ def normalise(text: str) -> str:
 def canonical(text: str) -> str:
     """Text as rows are compared: NFKC, case folded, letters and digits only; empty if it has none."""
     # Composed again after folding, which can take letters apart (ΐ): a bare accent is no letter and would be lost.
-    folded = unicodedata.normalize("NFKC", _INVISIBLE.sub("", text)).casefold()
+    folded = unicodedata.normalize("NFKC", INVISIBLE.sub("", text)).casefold()
     return _NEITHER_LETTER_NOR_DIGIT.sub("", unicodedata.normalize("NFKC", folded))
 
 

@@ -84,13 +84,19 @@ def _firsts(grams: "Grams") -> Mask:
 
 def _wholes(texts: Sequence[str], grams: "Grams", among: Mask) -> Mask:
     """The rows `among` these that are no fragments of another such row. They must be free of near duplicates."""
+    kept = unheld(grams, among)
+    short = kept & (grams.sizes == 0)
+    found, _ = short_inside(list(compress(texts, short)), list(compress(texts, kept)))
+    kept[short] = ~found
+    return kept
+
+
+def unheld(grams: "Grams", among: Mask) -> Mask:
+    """The rows `among` these of which no other such row holds `HELD` of the grams."""
     kept = np.zeros_like(among)
     # The largest first: whatever could hold a row has been decided before it.
     for row in np.argsort(-grams.sizes, kind="stable"):
         kept[row] = among[row] and not grams.holders(row, kept).size
-    short = kept & (grams.sizes == 0)
-    found, _ = short_inside(list(compress(texts, short)), list(compress(texts, kept)))
-    kept[short] = ~found
     return kept
 
 
@@ -98,19 +104,21 @@ class Grams:
     """The grams of canonical texts, and which rows hold each. Texts shorter than a gram have none and resemble nothing.
 
     sizes   (rows) how many distinct grams each row has
+    most    with how many rows, those that hold its rarest grams, a row is compared; None: with all that matter, which is exact
     """
 
-    def __init__(self, texts: Sequence[str]) -> None:
-        owners, hashes = _hashed(texts, GRAM)
+    def __init__(self, texts: Sequence[str], most: int | None = None) -> None:
+        self._most = most
+        owners, hashes = hashed(texts, GRAM)
         _, names, occurrences = np.unique(hashes, return_inverse=True, return_counts=True)
         rank = np.empty(len(occurrences), dtype=np.int64)
         rank[np.argsort(occurrences, kind="stable")] = np.arange(len(occurrences))
         # A gram's number is its rank in rarity, so sorting by (row, number) puts the rarest grams of each row first.
-        rows, self._grams = np.divmod(np.unique(owners * len(rank) + rank[names]), max(len(rank), 1))
+        rows, self._grams = np.divmod(distinct(owners * len(rank) + rank[names]), max(len(rank), 1))
         self.sizes: Integers = np.bincount(rows, minlength=len(texts))
-        self._starts = _offsets(self.sizes)
+        self._starts = offsets(self.sizes)
         self._holders = rows[np.argsort(self._grams, kind="stable")]
-        self._holders_starts = _offsets(np.bincount(self._grams, minlength=len(rank)))
+        self._holders_starts = offsets(np.bincount(self._grams, minlength=len(rank)))
 
     def near(self, row: int, among: Mask) -> Integers:
         """The rows `among` these that are near duplicates of `row`. `among` must leave out the row itself."""
@@ -130,13 +138,16 @@ class Grams:
         """All rows that share `least` grams with `row`, and some that share fewer; and how many they share."""
         grams = self._grams[self._starts[row] : self._starts[row + 1]]
         rarest = grams[: len(grams) - least + 1]
-        holders = self._holders[_ranges(self._holders_starts[rarest], self._holders_starts[rarest + 1])]
+        if self._most is not None:
+            held = np.cumsum(self._holders_starts[rarest + 1] - self._holders_starts[rarest])
+            rarest = rarest[: np.searchsorted(held, self._most, side="right")]
+        holders = self._holders[ranges(self._holders_starts[rarest], self._holders_starts[rarest + 1])]
         holders = holders[among[holders]]
         if not holders.size:  # as with most rows
             return holders, holders
         rows = np.unique(holders)
-        theirs = self._grams[_ranges(self._starts[rows], self._starts[rows + 1])]
-        shared = np.add.reduceat(np.isin(theirs, grams), _offsets(self.sizes[rows])[:-1], dtype=np.int64)
+        theirs = self._grams[ranges(self._starts[rows], self._starts[rows + 1])]
+        shared = np.add.reduceat(np.isin(theirs, grams), offsets(self.sizes[rows])[:-1], dtype=np.int64)
         return rows, shared
 
 
@@ -146,8 +157,8 @@ def short_inside(needles: Sequence[str], texts: Sequence[str]) -> tuple[Mask, Ma
     lengths = np.array([len(text) for text in texts], dtype=np.int64)
     for size in sorted({len(needle) for needle in needles} - {0}):
         numbers = [number for number, needle in enumerate(needles) if len(needle) == size]
-        _, sought = _hashed([needles[number] for number in numbers], size)
-        owners, hashes = _hashed(texts, size)
+        _, sought = hashed([needles[number] for number in numbers], size)
+        owners, hashes = hashed(texts, size)
         hits = np.isin(hashes, sought) & (lengths[owners] > size)
         found[numbers] = np.isin(sought, hashes[hits])
         holding[owners[hits]] = True
@@ -158,7 +169,7 @@ def short_inside(needles: Sequence[str], texts: Sequence[str]) -> tuple[Mask, Ma
 _FACTORS = np.random.default_rng(GRAM).integers(1 << 63, size=GRAM, dtype=np.uint64) * np.uint64(2) + np.uint64(1)
 
 
-def _hashed(texts: Sequence[str], size: int) -> tuple[Integers, NDArray[np.uint64]]:
+def hashed(texts: Sequence[str], size: int) -> tuple[Integers, NDArray[np.uint64]]:
     """Every run of `size` characters inside a text, in order: the number of the text, and the hash of the run."""
     characters = np.frombuffer("".join(texts).encode("utf-32-le"), dtype=np.uint32).astype(np.uint64)
     owners = np.repeat(np.arange(len(texts)), [len(text) for text in texts])
@@ -170,12 +181,18 @@ def _hashed(texts: Sequence[str], size: int) -> tuple[Integers, NDArray[np.uint6
     return owners[:runs][inside], hashes[inside]
 
 
-def _offsets(lengths: Integers) -> Integers:
+def distinct(values: Integers) -> Integers:
+    """The distinct values, sorted. (`np.unique` hashes, and numbers that are laid out by a stride collide there.)"""
+    values = np.sort(values)
+    return values[np.concatenate([[True], values[1:] != values[:-1]])] if len(values) else values
+
+
+def offsets(lengths: Integers) -> Integers:
     """Where each of several runs of these lengths, laid end to end, starts; and where the last ends."""
     return np.concatenate([[0], np.cumsum(lengths)])
 
 
-def _ranges(starts: Integers, stops: Integers) -> Integers:
+def ranges(starts: Integers, stops: Integers) -> Integers:
     """The numbers of several ranges, end to end."""
-    offsets = _offsets(stops - starts)
-    return np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], stops - starts)
+    places = offsets(stops - starts)
+    return np.arange(places[-1]) + np.repeat(starts - places[:-1], stops - starts)

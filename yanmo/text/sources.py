@@ -53,7 +53,7 @@ class Data(Block):
 
 
 # Names that people give their columns, tried in this order.
-_USUAL = {
+USUAL = {
     "text": ("text", "sentence", "text_a", "sentence1", "content", "review", "title", "question"),
     "pair": (),
     "label": ("label", "labels", "category", "class", "intent", "sentiment"),
@@ -188,7 +188,7 @@ def _separated(path: Path, named: Set[str | None], labelled: bool) -> Iterator[R
     if not found:
         return
     first = [cell.strip().strip('"') for cell in found[0][1]]
-    usual = {name for names in _USUAL.values() for name in names}
+    usual = {name for names in USUAL.values() for name in names}
     if usual & {cell.lower() for cell in first} or named & {*first}:
         header, found = first, found[1:]
     else:
@@ -267,7 +267,7 @@ def _choose(
     faults = []
 
     def one(kind: str, wanted: str | None, needed: bool) -> list[str]:
-        usual = (*filter(None, [learnt.get(kind)]), *_USUAL[kind]) if wanted is None else (wanted,)
+        usual = (*filter(None, [learnt.get(kind)]), *USUAL[kind]) if wanted is None else (wanted,)
         for name in usual:
             for present in row:
                 if present == name or (wanted is None and present.lower() == name):
