@@ -116,7 +116,7 @@ def _table(path: Path, columns: Columns, header: list[str], found: list[Row | Fa
     names = header or list(dict.fromkeys(name for fields in sound[:1000] for name in fields))
 
     def one(kind: str, wanted: str | None) -> str | None:
-        usual = sources.USUAL[kind] if wanted is None else (wanted,)
+        usual = sources.COLUMNS[kind] if wanted is None else (wanted,)
         return next((name for word in usual for name in names if word in (name, name.lower())), None)
 
     text, pair, label = one("text", columns.text), one("pair", columns.pair), one("label", columns.label)

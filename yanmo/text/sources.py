@@ -1,14 +1,12 @@
 """Files of any known format -> Examples.
 
-The format is recognised from the name and the content: JSON lines, `.csv` and `.tsv` with a header or without one, "label text"
-lines, plain text (one row a line). A fault names its file and line; all faults of a file are raised in one DataError.
+Chooses which columns are the texts and the label of a row; what a file is and how it is read is known to `formats`. A fault names
+its file and line; all faults of a file are raised in one DataError.
 """
 
-import csv
 import itertools
-import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,10 @@ from pydantic import Field
 
 from yanmo.errors import DataError, gather
 from yanmo.settings import Block
+from yanmo.text import formats
+from yanmo.text.formats.base import Fault, decoded
+from yanmo.text.formats.names import LESS_USUAL, USUAL
+from yanmo.text.formats.tables import MOST_LABELS
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -52,14 +54,11 @@ class Data(Block):
     columns: Columns = Field(default_factory=Columns, description="which column is what")
 
 
-# Names that people give their columns, tried in this order.
-USUAL = {
-    "text": ("text", "sentence", "text_a", "sentence1", "content", "review", "title", "question"),
-    "pair": (),
-    "label": ("label", "labels", "category", "class", "intent", "sentiment"),
-}
+# Names that people give their columns, tried in this order. A second text is read only where it is asked for.
+COLUMNS = {"text": (*USUAL["text"], *LESS_USUAL, *USUAL["question"]), "pair": (), "label": USUAL["label"]}
+_LINES = ("text", "label text")  # the formats of one text a line, which only the task tells apart
+_UNNAMED = re.compile(r"column\d+")  # how `formats` calls what has no name
 _NUMBER = re.compile(r"-?[0-9]{1,18}")
-_MOST_LABELS = 200  # a column with more distinct values than this is not taken for a label
 
 
 def read(
@@ -71,27 +70,35 @@ def read(
     Raises DataError (file, line, column, expected, fix) for a missing file or column, an empty file, bad UTF-8, a broken row.
     """
     columns = columns or Columns()
-    named = {*(columns.text, columns.pair, columns.label), *(learnt or {}).values()} - {None}
-    rows = _table(path, named, labelled)
+    named = {*(columns.text, columns.pair, columns.label), *(learnt or {}).values()}
+    kind = formats.recognise(path).format
+    if kind in _LINES:
+        kind = "label text" if labelled else "text"
+    rows = formats.raw(path, format=kind, columns=[name for name in named if name])
     first = next(rows, None)
     if first is None:
         raise DataError(f"{path}: the file has no rows. Expected one row a line.")
-    names = _choose(first[1], columns, path, labelled, learnt or {})
+    names = _choose(first.fields, columns, path, labelled, learnt or {})
     faults: list[str] = []
     examples: list[Example] = []
-    for line, row in itertools.chain([first], rows):
-        values = {name: row.get(name) for name in (*names["texts"], *names["label"])}
+    for row in itertools.chain([first], rows):
+        values = {name: row.fields.get(name) for name in (*names["texts"], *names["label"])}
         nested = [name for name, value in values.items() if isinstance(value, (list, dict))]
         texts = tuple(_word(values[name]) for name in names["texts"])
         label = _word(values[names["label"][0]]) if names["label"] else ""
+        where = f"{path}:{row.line}"
         if nested:
-            faults.append(f"{path}:{line}: column '{nested[0]}' is not a word or number: {values[nested[0]]!r:.60}")
+            faults.append(f"{where}: column '{nested[0]}' is not a word or number: {values[nested[0]]!r:.60}")
         elif labelled and not any(texts):
-            faults.append(f"{path}:{line}: column '{names['texts'][0]}' is empty; remove the row")
+            faults.append(f"{where}: column '{names['texts'][0]}' is empty; remove the row")
         elif labelled and not label:
-            faults.append(f"{path}:{line}: column '{names['label'][0]}' is empty; give the row a label or remove it")
+            faults.append(f"{where}: column '{names['label'][0]}' is empty; give the row a label or remove it")
         else:
-            examples.append(Example(texts, (label,) if label else (), f"{path.name}:{line}", str(path), line))
+            examples.append(Example(texts, (label,) if label else (), f"{path.name}:{row.line}", str(path), row.line))
+    if kind == "label text" and len({e.labels for e in examples}) > min(MOST_LABELS, max(2, len(examples) // 2)):
+        raise DataError(
+            f"{path}: the lines do not begin with labels; expected 'label text', or a .csv, .tsv or .jsonl file with columns"
+        )
     gather(faults, f"{path}: {len(faults)} of {len(faults) + len(examples)} rows can't be used:", DataError)
     return examples
 
@@ -106,7 +113,7 @@ def present(paths: Sequence[Path]) -> None:
 
 
 def read_texts(path: Path) -> list[str]:
-    """The texts of a file without labels (every text column of a table), for tokenisers and pre-training."""
+    """The texts of a file without labels, for tokenisers and pre-training: its lines, or every text column, turn and answer."""
     found = list(texts(path))
     if not found:
         raise DataError(f"{path}: the file has no text. Expected one document a line.")
@@ -114,150 +121,44 @@ def read_texts(path: Path) -> list[str]:
 
 
 def texts(path: Path) -> Iterator[str]:
-    """The same one by one; plain text is not held in memory."""
-    if _kind(path) in (".csv", ".tsv", ".jsonl", ".json"):
+    """The same one by one; only a table without a known name is held in memory."""
+    found = formats.recognise(path)
+    if found.format in (*_LINES, "tabs"):
+        yield from (text for _, text in lines(path) if text.strip())
+    elif found.task == "table":  # no name is known: `read` says which there are
         yield from (text for example in read(path, labelled=False) for text in example.texts if text)
     else:
-        yield from (text for _, text in lines(path) if text.strip())
+        every = (text for row in formats.rows(path) for text in _prose(row.fields))
+        yield from (text for text, _ in itertools.groupby(every))  # a context stands in the row of each of its questions
+
+
+_PROSE = ("text", "pair", "context", "question", "instruction", "input", "target")
+
+
+def _prose(fields: Mapping[str, Any]) -> Iterator[str]:
+    values = [fields.get(name) for name in _PROSE]
+    values += [turn.get("content") for turn in fields.get("messages") or () if isinstance(turn, dict)]
+    for value in values:
+        for text in value if isinstance(value, list) else [value]:
+            if isinstance(text, str) and text.strip():
+                yield text.strip()
 
 
 def lines(path: Path) -> Iterator[tuple[int, str]]:
-    """(line number from 1, text without its line end). Raises DataError at the end, naming the lines that are not UTF-8."""
-    try:
-        with path.open("rb") as file:
-            yield from decode(file, str(path))
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file") from None
-    except IsADirectoryError:
-        raise DataError(f"{path}: this is a folder; expected a data file") from None
+    """(line number from 1, text without its line end). Raises DataError at the end, naming the lines that are not text."""
+    return formats.numbered(path)
 
 
 def decode(file: Iterable[bytes], where: str) -> Iterator[tuple[int, str]]:
-    """The same for lines that are open already, such as standard input."""
-    faults = []
+    """The same for lines that are open already, such as standard input: in UTF-8."""
+    faults: list[Fault] = []
     for number, raw in enumerate(file, 1):
-        try:
-            yield number, raw.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
-        except UnicodeDecodeError as error:
-            # (In a first line with a byte order mark, the mark's three bytes are not counted.)
-            faults.append(f"{where}:{number}: byte {error.start + 1} of the line (0x{error.object[error.start]:02x})")
-    fix = f"Save it as UTF-8, for example: iconv -f GB18030 -t UTF-8 {where}"
-    gather(faults, f"{where}: {len(faults)} lines are not UTF-8. {fix}", DataError)
-
-
-Row = tuple[int, dict[str, Any]]
-
-
-def _kind(path: Path) -> str:
-    return path.suffix.lower()
-
-
-def _table(path: Path, named: Set[str | None], labelled: bool) -> Iterator[Row]:
-    """(line, {column: value}) of every row. `named` columns make a first line a header; the faults of all rows are raised at the end."""
-    if _kind(path) in (".jsonl", ".json"):
-        return _json_lines(path)
-    if _kind(path) in (".csv", ".tsv"):
-        return _separated(path, named, labelled)
-    return _label_lines(path, labelled)
-
-
-def _json_lines(path: Path) -> Iterator[Row]:
-    faults = []
-    for number, text in lines(path):
-        if not text.strip():
-            continue
-        try:
-            row = json.loads(text)
-            if "\\ud" in text.lower():
-                json.dumps(row, ensure_ascii=False).encode()
-        except UnicodeEncodeError:
-            faults.append(f"{path}:{number}: half of a surrogate pair (\\ud...) stands alone, which is no text")
-        except (ValueError, RecursionError) as error:
-            faults.append(f"{path}:{number}: not JSON ({error})")
+        line = decoded(raw, number, 0, where, "utf-8")
+        if isinstance(line, Fault):
+            faults.append(line)
         else:
-            if isinstance(row, dict):
-                yield number, row
-            else:
-                faults.append(f"{path}:{number}: a {type(row).__name__}, not an object")
-    expected = 'one object a line, such as {"text": ..., "label": ...}'
-    gather(faults, f"{path}: {len(faults)} lines can't be used; expected {expected}:", DataError)
-
-
-def _separated(path: Path, named: Set[str | None], labelled: bool) -> Iterator[Row]:
-    found = list(_tabbed(path) if _kind(path) == ".tsv" else _quoted(path))
-    if not found:
-        return
-    first = [cell.strip().strip('"') for cell in found[0][1]]
-    usual = {name for names in USUAL.values() for name in names}
-    if usual & {cell.lower() for cell in first} or named & {*first}:
-        header, found = first, found[1:]
-    else:
-        header = _guess([row for _, row in found], path, labelled)
-    twice = sorted({name for name in header if header.count(name) > 1})
-    gather([f"two columns are called '{name}'" for name in twice], f"{path}:1:", DataError)
-    faults = []
-    for number, row in found:
-        if len(row) == len(header):
-            yield number, dict(zip(header, row, strict=True))
-        else:
-            faults.append(f"{path}:{number}: {len(row)} columns, expected {len(header)} ({', '.join(header)})")
-    gather(faults, f"{path}: {len(faults)} rows can't be used; is a separator missing or unquoted?", DataError)
-
-
-def _tabbed(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """(line, cells) of the rows of a .tsv: a tab separates whatever stands round it, and quotes are text."""
-    yield from ((number, text.split("\t")) for number, text in lines(path) if text.strip())
-
-
-def _quoted(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """(first line, cells) of the rows of a .csv; quotes may hold commas and line ends."""
-    reader = csv.reader(text + "\n" for _, text in lines(path))
-    line = 1
-    try:
-        for row in reader:
-            if row:
-                yield line, row
-            line = reader.line_num + 1
-    except csv.Error as error:
-        limit = csv.field_size_limit()
-        raise DataError(
-            f"{path}:{line}: not readable as .csv ({error}). Is a quote left open there? Longer texts than {limit:,} characters: a .jsonl"
-        ) from None
-
-
-def _guess(rows: list[list[str]], path: Path, labelled: bool) -> list[str]:
-    """Names for the columns of a file without a header: the one with the fewest distinct values is the label (of two such, the
-    shorter one), the longest of the others is the text."""
-    columns = [[row[i] for row in rows if len(row) > i] for i in range(len(rows[0]))]
-    names = [f"column{i}" for i in range(1, len(columns) + 1)]
-    size = [sum(map(len, column)) for column in columns]
-    rest = list(range(len(columns)))
-    if labelled and len(columns) > 1:
-        label = min(rest, key=lambda i: (len({*columns[i]}), size[i]))
-        if len({*columns[label]}) > min(_MOST_LABELS, max(10, len(rows) // 2)):
-            raise DataError(
-                f"{path}:1: no header with a known name, and no column that looks like labels. Name the columns in line 1: text, label"
-            )
-        rest.remove(label)
-        names[label] = "label"
-    names[max(rest, key=size.__getitem__)] = "text"
-    return names
-
-
-def _label_lines(path: Path, labelled: bool) -> Iterator[Row]:
-    """Plain text, or "label text" where labels are asked for."""
-    found = [(number, text) for number, text in lines(path) if text.strip()]
-    if not labelled:
-        yield from ((number, {"text": text}) for number, text in found)
-        return
-    separator = "\t" if all("\t" in text for _, text in found[:100]) else " "
-    cut = [(number, *text.partition(separator)) for number, text in found]
-    if len({label for _, label, _, _ in cut}) > min(_MOST_LABELS, max(2, len(cut) // 2)):
-        raise DataError(
-            f"{path}: the lines do not begin with labels; expected 'label text', or a .csv, .tsv or .jsonl file with columns"
-        )
-    for number, label, _, text in cut:
-        yield number, {"label": label, "text": text}
+            yield line.number, line.text
+    formats.refuse(faults, where)
 
 
 def _choose(
@@ -267,7 +168,7 @@ def _choose(
     faults = []
 
     def one(kind: str, wanted: str | None, needed: bool) -> list[str]:
-        usual = (*filter(None, [learnt.get(kind)]), *USUAL[kind]) if wanted is None else (wanted,)
+        usual = (*filter(None, [learnt.get(kind)]), *COLUMNS[kind]) if wanted is None else (wanted,)
         for name in usual:
             for present in row:
                 if present == name or (wanted is None and present.lower() == name):
@@ -283,6 +184,10 @@ def _choose(
         "texts": one("text", columns.text, True) + one("pair", columns.pair, learnt.get("pair") is not None),
         "label": one("label", columns.label, labelled),
     }
+    if faults and columns == Columns() and "text" in row and any(_UNNAMED.fullmatch(name) for name in row):
+        raise DataError(
+            f"{path}:1: no header with a known name, and no column that looks like labels. Name the columns in line 1: text, label"
+        )
     gather(faults, f"{path}:1:", DataError)
     return chosen
 

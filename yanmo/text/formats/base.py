@@ -1,0 +1,134 @@
+"""What every reader gives and takes: rows, faults, lines, and the head of a file by which its format is recognised.
+
+Knows no format. A reader turns a `Source` into a stream of rows and faults, in the order of the file.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, NamedTuple
+
+from yanmo.text.formats.encoding import detect, spans
+from yanmo.text.formats.stream import Member
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    fields: dict[str, Any]
+    line: int  # from 1; of a parquet file the number of the row
+    offset: int  # of the row's first byte in the decompressed file; 0 where a row has no one place
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """A row that can't be used: where it stands, why, and its bytes, so that nothing is lost."""
+
+    file: str
+    line: int
+    offset: int
+    column: str  # "" where it is not one column's fault
+    reason: str
+    raw: bytes
+    kind: str  # a key of `EXPECTED`
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}: {self.reason}"
+
+
+# kind of fault: what is said above a list of faults of that kind
+EXPECTED = {
+    "encoding": "{count} lines are not UTF-8. Save it as UTF-8, for example: iconv -f GB18030 -t UTF-8 {file}",
+    "columns": "{count} rows can't be used; is a separator missing or unquoted?",
+    "json": '{count} lines can\'t be used; expected one object a line, such as {{"text": ..., "label": ...}}:',
+    "form": "{count} rows can't be used:",
+    "compression": "the compressed data can't be read on:",
+}
+
+
+class Line(NamedTuple):
+    number: int
+    offset: int
+    text: str  # without its line end
+    raw: bytes
+
+
+@dataclass(frozen=True)
+class Source:
+    """One text to be read: a file, or a member of an archive, with its encoding once that is asked for."""
+
+    member: Member
+    columns: frozenset[str] = field(default_factory=frozenset)  # names that make a first line a header
+
+    @property
+    def name(self) -> str:
+        return self.member.name
+
+    @cached_property
+    def encoding(self) -> str:
+        return detect(self.member.open)
+
+    def lines(self) -> Iterator[Line | Fault]:
+        """Every line, blank ones too; a fault in the place of each that is not text."""
+        number, offset = 0, 0
+        try:
+            with self.member.open() as file:
+                for raw in spans(file, self.encoding):
+                    number += 1
+                    yield decoded(raw, number, offset, self.name, self.encoding)
+                    offset += len(raw)
+        except self.member.broken as error:
+            yield self.fault(
+                Line(number + 1, offset, "", b""), f"the compressed data ends or breaks ({error})", "compression"
+            )
+
+    def full(self) -> Iterator[Line | Fault]:
+        """The lines that are not blank, and the faults."""
+        return (line for line in self.lines() if isinstance(line, Fault) or line.text.strip())
+
+    def fault(self, line: Line, reason: str, kind: str = "form", column: str = "") -> Fault:
+        return Fault(self.name, line.number, line.offset, column, reason, line.raw, kind)
+
+    def whole(self) -> tuple[str, list[Fault]]:
+        """The whole text, and the faults of the lines that are not text (left out of it)."""
+        texts, faults = [], []
+        for line in self.lines():
+            if isinstance(line, Fault):
+                faults.append(line)
+            else:
+                texts.append(line.raw.decode(self.encoding))
+        return "".join(texts).removeprefix("\ufeff"), faults
+
+    def head(self, size: int = 1 << 16) -> list[str]:
+        """The first lines that are text and not blank: about `size` bytes of them."""
+        found: list[str] = []
+        for line in self.full():
+            if isinstance(line, Line):
+                found.append(line.text)
+            if line.offset > size:
+                break
+        return found
+
+
+def decoded(raw: bytes, number: int, offset: int, name: str, encoding: str) -> Line | Fault:
+    """A line of bytes as text, or what is wrong with it. A byte order mark before the first line is no text."""
+    try:
+        text = raw.decode(encoding)
+    except UnicodeDecodeError as error:
+        byte = f"byte {error.start + 1} of the line (0x{raw[error.start]:02x})"
+        reason = byte if encoding == "utf-8" else f"{byte} is not {encoding}"
+        return Fault(name, number, offset, "", reason, raw, "encoding")
+    if number == 1:
+        text = text.removeprefix("\ufeff")
+    return Line(number, offset, text.rstrip("\r\n"), raw)
+
+
+Stream = Iterator[Row | Fault]
+Reader = Callable[[Source], Stream]
+
+
+@dataclass(frozen=True)
+class Format:
+    looks: Callable[
+        [str, list[str]], bool
+    ]  # (suffix in lower case, first lines that are not blank) -> is it this format?
+    read: Reader

@@ -1,0 +1,101 @@
+"""Bytes -> which encoding they are in, and where their lines end.
+
+Strict UTF-8 comes first. What is not UTF-8 is taken for GB18030 or ISO-8859-1 only on good evidence: a few stray bytes in a file
+are faults of that file, not another encoding. Knows no format.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from typing import BinaryIO
+
+_CHUNK = 1 << 20
+_BAD_LINES = 1000  # enough of them to tell by
+_LEAST_CHINESE = 8  # characters; fewer say too little
+_LEAST_BYTES = 1024  # of a file in ISO-8859-1; a shorter one says too little
+# The 3,755 commonest characters (level 1 of GB 2312), full-width signs and punctuation.
+_CHINESE = re.compile(rb"[\xb0-\xd7][\xa1-\xfe]|[\xa1\xa3][\xa1-\xfe]")
+# Accents and signs of Latin text stand alone or in twos; 0x80-0x9f are no characters, and 0xff hardly ever is one.
+_NOT_LATIN = re.compile(rb"[\x80-\x9f\xff]|[\xa0-\xfe]{3}")
+_HIGH = re.compile(rb"[\x80-\xff]")
+
+
+def detect(open_file: Callable[[], BinaryIO]) -> str:
+    """utf-8, utf-8-sig (with a byte order mark), utf-16-le, utf-16-be, gb18030 or iso-8859-1, whichever the file most plausibly
+    is in. utf-8 stands for what is in none of them. The whole file is read, in pieces.
+    """
+    try:
+        with open_file() as file:
+            head = file.read(1 << 16)
+            marked = next((name for mark, name in _MARKS.items() if head.startswith(mark)), None)
+            return marked or _utf16(head) or _by_bytes(head, file)
+    except (OSError, EOFError, ValueError):  # cut short: the reader says where
+        return "utf-8"
+
+
+_MARKS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}
+
+
+def _utf16(head: bytes) -> str | None:
+    """By its zero bytes: every second byte of Latin text, the upper half of every line end of other text."""
+    even, odd = head[0::2].count(0), head[1::2].count(0)
+    for name, zeros, others, newline in (("utf-16-le", odd, even, b"\n\0"), ("utf-16-be", even, odd, b"\0\n")):
+        if zeros > 20 * others and newline in head and (2.5 * zeros > len(head) / 2 or not _is_utf8(head)):
+            return name
+    return None
+
+
+def _is_utf8(head: bytes) -> bool:
+    try:
+        head.decode()
+    except UnicodeDecodeError as error:
+        return error.end == len(head) and len(head) - error.start < 4  # a character that the cut went through
+    return True
+
+
+def _by_bytes(head: bytes, file: BinaryIO) -> str:
+    good, size = 0, 0
+    bad: list[bytes] = []
+    piece = head + file.readline()
+    while piece and len(bad) < _BAD_LINES:
+        size += len(piece)
+        try:
+            good += not piece.isascii() and len([line for line in piece.decode().split("\n") if not line.isascii()])
+        except UnicodeDecodeError:
+            for line in piece.split(b"\n"):
+                if _is_utf8(line + b"\n"):
+                    good += not line.isascii()
+                else:
+                    bad.append(line)
+        piece = file.read(_CHUNK)
+        piece += file.readline() if piece else b""
+    if not bad or good >= len(bad):
+        return "utf-8"
+    text = b"\n".join(bad)
+    high = len(_HIGH.findall(text))
+    chinese = len(_CHINESE.findall(text))
+    if chinese >= _LEAST_CHINESE and 2 * chinese > 0.7 * high:
+        return "gb18030"
+    if not good and size >= _LEAST_BYTES and not _NOT_LATIN.search(text):
+        return "iso-8859-1"
+    return "utf-8"
+
+
+def spans(file: BinaryIO, encoding: str) -> Iterator[bytes]:
+    """The lines of a file as bytes with their line ends. (In UTF-16 the byte 0x0a may be half of another character.)"""
+    if not encoding.startswith("utf-16"):
+        yield from file
+        return
+    newline = b"\n\0" if encoding == "utf-16-le" else b"\0\n"
+    rest = b""
+    while piece := file.read(_CHUNK):
+        rest += piece
+        start, at = 0, rest.find(newline)
+        while at >= 0:
+            if at % 2:
+                at = rest.find(newline, at + 1)
+                continue
+            yield rest[start : at + 2]
+            start, at = at + 2, rest.find(newline, at + 2)
+        rest = rest[start:]
+    if rest:
+        yield rest

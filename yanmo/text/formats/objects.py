@@ -1,0 +1,171 @@
+"""JSON: one object a line; or one document that is a list of objects, a list of [text, label], or SQuAD's tree.
+
+A document is parsed an element at a time, so that each row knows its place and a break spoils what follows it, not what came
+before.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from yanmo.text.formats.base import Fault, Line, Row, Source, Stream
+from yanmo.text.formats.tables import MOST_LABELS
+
+_DECODER = json.JSONDecoder()
+_SPACE = " \t\r\n"
+
+
+def is_lines(lines: Sequence[str]) -> bool:
+    """Do these first lines hold an object each, rather than parts of one document?"""
+    if not lines or lines[0].lstrip()[:1] != "{":
+        return False
+    whole = [_object(line) for line in lines[:100]]
+    if whole[0] is not None:
+        return len(lines) > 1 or not isinstance(whole[0].get("data"), list)
+    return len(lines[0].strip()) > 1 and any(value is not None for value in whole)
+
+
+def _object(line: str) -> dict[str, Any] | None:
+    try:
+        value = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def lines(source: Source) -> Stream:
+    for line in source.full():
+        if isinstance(line, Fault):
+            yield line
+            continue
+        try:
+            value = json.loads(line.text)
+        except (ValueError, RecursionError) as error:
+            yield source.fault(line, f"not JSON ({error})", "json")
+            continue
+        if not isinstance(value, dict):
+            yield source.fault(line, f"a {type(value).__name__}, not an object", "json")
+        elif _has_half(line.text, value):
+            yield source.fault(line, _HALF, "json")
+        else:
+            yield Row(value, line.number, line.offset)
+
+
+_HALF = "half of a surrogate pair (\\ud...) stands alone, which is no text"
+
+
+def _has_half(text: str, value: Any) -> bool:
+    if "\\ud" not in text and "\\uD" not in text:
+        return False
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return True
+    return False
+
+
+def document(source: Source) -> Stream:
+    text, faults = source.whole()
+    yield from faults
+    elements = _elements(source, text)
+    if text.lstrip()[:1] == "[":
+        found = list(elements)
+        names = _names([value for _, value in found if isinstance(value, list)])
+        for line, value in found:
+            if isinstance(value, Fault):
+                yield value
+            elif isinstance(value, dict):
+                yield Row(value, line.number, line.offset)
+            elif isinstance(value, list) and len(value) == len(names):
+                yield Row(_listed(names, value), line.number, line.offset)
+            else:
+                yield source.fault(line, f"a {type(value).__name__}, not an object", "json")
+        return
+    for line, value in elements:
+        if isinstance(value, Fault):
+            yield value
+        elif isinstance(value, dict) and isinstance(value.get("data"), list):
+            yield from _squad(source, line, value["data"])
+        elif isinstance(value, dict):
+            yield Row(value, line.number, line.offset)
+        else:
+            yield source.fault(line, f"a {type(value).__name__}, not an object", "json")
+
+
+def _elements(source: Source, text: str) -> Iterator[tuple[Line, Any]]:
+    """(where it begins and its bytes, value) of each element of a list, or of the one value there is; a Fault for a break."""
+    listed = text.lstrip()[:1] == "["
+    at = text.index("[") + 1 if listed else 0
+    number, offset, seen = 1, 0, 0
+    size = len(text)
+    while True:
+        while at < size and (text[at] in _SPACE or (listed and text[at] == ",")):
+            at += 1
+        between = text[seen:at]
+        number, offset, seen = number + between.count("\n"), offset + len(between.encode(source.encoding)), at
+        if at >= size or (listed and text[at] == "]"):
+            if at >= size and listed:
+                end = Line(number, offset, "", b"")
+                yield end, source.fault(end, "not JSON (the list does not end)", "json")
+            return
+        try:
+            value, end_at = _DECODER.raw_decode(text, at)
+        except (ValueError, RecursionError) as error:
+            rest = Line(number, offset, "", text[at:].encode(source.encoding, "surrogatepass"))
+            yield rest, source.fault(rest, f"not JSON ({error}); nothing after it can be read", "json")
+            return
+        line = Line(number, offset, "", b"")
+        if _has_half(text[at:end_at], value):
+            half = line._replace(raw=text[at:end_at].encode(source.encoding, "surrogatepass"))
+            yield half, source.fault(half, _HALF, "json")
+        else:
+            yield line, value
+        at = end_at
+
+
+def _names(rows: Sequence[list[Any]]) -> list[str]:
+    """[text, label] or [target, text]: a label is a number or one of few words; of two texts the longer one is `text`."""
+    width = len(rows[0]) if rows else 0
+    names = [f"column{i}" for i in range(1, width + 1)]
+    words = [[str(row[i]) for row in rows if len(row) == width] for i in range(width)]
+    texts = sorted(range(width), key=lambda i: -sum(map(len, words[i])))
+    if width == 2:
+        longer, shorter = texts
+        names[longer] = "text"
+        names[shorter] = "label" if len(_labels(words[shorter])) <= MOST_LABELS else "target"
+        if names[shorter] == "label" and len(_labels(words[shorter])) < len({*words[shorter]}):
+            names[shorter] = "labels"
+    return names
+
+
+def _labels(values: Sequence[str]) -> set[str]:
+    """The distinct values, or the distinct words of which they are put together, whichever are fewer."""
+    distinct = {*values}
+    single = {word for value in distinct for word in value.split()}
+    return min(distinct, single, key=len)
+
+
+def _listed(names: Sequence[str], value: Sequence[Any]) -> dict[str, Any]:
+    return {
+        "label" if name == "labels" else name: str(cell).split() if name == "labels" else cell
+        for name, cell in zip(names, value, strict=True)
+    }
+
+
+def _squad(source: Source, line: Line, articles: list[Any]) -> Stream:
+    """A row a question, as in SQuAD (Rajpurkar et al. 2016), CMRC 2018, DRCD and XQuAD. Questions have no place of their own."""
+    for article in articles:
+        try:
+            for paragraph in article["paragraphs"]:
+                for asked in paragraph["qas"]:
+                    answers = [
+                        {"text": found["text"], "start": found["answer_start"]} for found in asked.get("answers", ())
+                    ]
+                    fields = {"context": paragraph["context"], "question": asked["question"], "answers": answers}
+                    known = {name: value for name, value in asked.items() if name not in ("question", "answers")}
+                    title = {"title": article["title"]} if "title" in article else {}
+                    yield Row({**fields, **title, **known}, line.number, 0)
+        except (KeyError, TypeError) as error:
+            raw = json.dumps(article, ensure_ascii=False).encode(errors="surrogatepass")
+            reason = f"not an article as in SQuAD (no {error}): expected paragraphs of context and qas"
+            yield Fault(source.name, line.number, 0, "", reason, raw, "form")

@@ -1,0 +1,149 @@
+"""A path -> the texts in it as open byte streams, whatever they are packed in: .gz, .zst, .zip, or nothing.
+
+Nothing is ever written. An archive is judged by its directory before any of it is unpacked, and unpacked in memory as it is read.
+Knows no format and no encoding.
+"""
+
+import gzip
+import io
+import stat
+import struct
+import zipfile
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO, cast
+
+from yanmo.errors import DataError, gather, optional
+
+LARGEST = 4 << 30  # bytes of an archive, unpacked
+HIGHEST_RATIO = 100  # unpacked to packed
+MOST_ENTRIES = 10_000
+_LONGEST_ENTRY = 512  # bytes of an archive's directory for an entry, on average
+IMAGES = frozenset({".png", ".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".svg"})
+
+
+@dataclass(frozen=True)
+class Member:
+    """A file, or one member of a .zip."""
+
+    path: Path
+    compression: str  # "", "gz", "zst" or "zip"
+    inside: str = ""
+
+    @property
+    def name(self) -> str:
+        return f"{self.path}:{self.inside}" if self.inside else str(self.path)
+
+    @property
+    def file_name(self) -> str:
+        """Its own name, without what the compression added."""
+        name = PurePosixPath(self.inside).name or self.path.name
+        return name[: -len(self.compression) - 1] if self.compression in ("gz", "zst") else name
+
+    @property
+    def suffix(self) -> str:
+        return PurePosixPath(self.file_name).suffix.lower()
+
+    @property
+    def broken(self) -> tuple[type[Exception], ...]:
+        """What reading raises where the packed data is cut short or damaged."""
+        kinds: tuple[type[Exception], ...] = (EOFError, zlib.error, gzip.BadGzipFile, zipfile.BadZipFile)
+        return (*kinds, optional("zstandard", "data").ZstdError) if self.compression == "zst" else kinds
+
+    def open(self) -> BinaryIO:
+        try:
+            return _OPEN[self.compression](self)
+        except FileNotFoundError:
+            raise DataError(f"{self.path}: no such file") from None
+        except IsADirectoryError:
+            raise DataError(f"{self.path}: this is a folder; expected a data file") from None
+
+
+def _zst(member: Member) -> BinaryIO:
+    return io.BufferedReader(optional("zstandard", "data").open(member.path, "rb"), 1 << 16)
+
+
+def _zip(member: Member) -> BinaryIO:
+    return cast(BinaryIO, zipfile.ZipFile(member.path).open(member.inside))
+
+
+_OPEN: dict[str, Callable[[Member], BinaryIO]] = {
+    "": lambda member: member.path.open("rb"),
+    "gz": lambda member: cast(BinaryIO, gzip.GzipFile(member.path)),
+    "zst": _zst,
+    "zip": _zip,
+}
+
+
+def members(path: Path) -> list[Member]:
+    """What there is to read at a path: the file, or the texts of a .zip (its pictures and read-me files are passed over).
+
+    Raises DataError for a missing file, and for a .zip that is no archive or breaks one of the limits above, within a second.
+    """
+    if path.is_dir():
+        raise DataError(f"{path}: this is a folder; expected a data file")
+    if not path.is_file():
+        raise DataError(f"{path}: no such file")
+    with path.open("rb") as file:
+        start = file.read(4)
+    if start[:2] == b"\x1f\x8b":
+        return [Member(path, "gz")]
+    if start == b"\x28\xb5\x2f\xfd":
+        return [Member(path, "zst")]
+    if start[:2] == b"PK" and path.suffix.lower() == ".zip":
+        return [
+            Member(path, "zip", name) for name in _entries(path) if PurePosixPath(name).suffix.lower() not in IMAGES
+        ]
+    return [Member(path, "")]
+
+
+def _entries(path: Path) -> list[str]:
+    """The names of the files in an archive that keeps within the limits."""
+    _refuse(path, _directory_faults(path))
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entries = archive.infolist()
+    except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
+        raise DataError(f"{path}: not readable as .zip ({error})") from None
+    faults = []
+    for entry in entries:
+        parts = PurePosixPath(entry.filename.replace("\\", "/"))
+        if (
+            parts.is_absolute()
+            or ".." in parts.parts
+            or ":" in (parts.parts or ("",))[0]
+            or "\0" in entry.orig_filename
+        ):
+            faults.append(f"the name '{entry.filename}' leaves the archive")
+        elif stat.S_ISLNK(entry.external_attr >> 16):
+            faults.append(f"'{entry.filename}' is a symbolic link")
+        elif entry.flag_bits & 1:
+            faults.append(f"'{entry.filename}' is encrypted")
+    size = sum(entry.file_size for entry in entries)
+    if size > LARGEST:
+        faults.append(f"{size:,} bytes unpacked; at most {LARGEST:,} are read")
+    ratio = size / max(1, path.stat().st_size)
+    if ratio > HIGHEST_RATIO:
+        faults.append(f"unpacks to {ratio:,.0f} times its size; at most {HIGHEST_RATIO} times is read")
+    _refuse(path, faults)
+    return [entry.filename for entry in entries if not entry.is_dir()]
+
+
+def _directory_faults(path: Path) -> list[str]:
+    """By the end of the file alone: zipfile would build an object an entry before they could be counted."""
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - (1 << 16) - 22))
+        tail = file.read()
+    at = tail.rfind(b"PK\5\6")
+    if at < 0 or len(tail) < at + 22:
+        return ["not readable as .zip (no directory at its end)"]
+    count, size = struct.unpack_from("<HI", tail, at + 10)
+    if count > MOST_ENTRIES or size > MOST_ENTRIES * _LONGEST_ENTRY:
+        return [f"{count:,} or more entries; at most {MOST_ENTRIES:,} are read"]
+    return []
+
+
+def _refuse(path: Path, faults: list[str]) -> None:
+    gather(faults, f"{path}: this archive is not opened:", DataError)
