@@ -16,14 +16,16 @@ from torch import Tensor, nn
 
 from yanmo import files, hub, models
 from yanmo import tasks as task_table
-from yanmo.errors import ModelError, SettingsError
+from yanmo.errors import ModelError, SettingsError, gather
 from yanmo.models import ModelSettings, hf
 from yanmo.models.base import Config, Family, heads_fault
+from yanmo.nn.embedding import Growth, grow, set_rows
 from yanmo.nn.init import shapes_only
 from yanmo.nn.kernels import quantised
 from yanmo.progress import say
 from yanmo.tasks.base import Task
 from yanmo.text import tokenizer as tokenizers
+from yanmo.text import vectors
 from yanmo.text.tokenizer import Tokenizer, TokenizerSettings
 
 CONFIG, RECORD, HEADS = "config.json", "yanmo.json", "heads.safetensors"
@@ -73,12 +75,14 @@ def start(
     labels: Sequence[str] | None = None,
     documents: Sequence[np.ndarray] | None = None,
 ) -> Checkpoint:
-    """What a training run in `folder` begins with: `model.base` with the head that the task needs, or a fresh model whose tokeniser
-    is the folder's own when the run goes on, else the one asked for, else trained on `texts`.
+    """What a training run in `folder` begins with: `model.base` with the head that the task needs (and, beside `tokenizer.base`, with
+    the tokens that this one adds to its own), or a fresh model whose tokeniser is the folder's own when the run goes on, else the one
+    asked for, else trained on `texts`.
 
     documents: the token ids of the texts, where these were encoded before; what a family learns from the text it learns from them.
     longest: of the rows, in tokens; a model with fewer positions is a SettingsError.
     """
+    _no_contradiction(settings, tokenizer)
     if settings.base is not None:
         if Path(settings.base).resolve() == folder.resolve():
             raise SettingsError(f"model.base: {settings.base} is the run folder itself; give another run=...")
@@ -99,6 +103,8 @@ def start(
             raise SettingsError(
                 f"max_length: {longest} tokens, but {settings.base} has only {positions} positions; give at most {positions}"
             )
+        if tokenizer.base is not None:
+            opened = extend(opened, tokenizers.load(tokenizer.base), str(tokenizer.base))
         return opened
     if resuming:
         cutter = tokenizers.load(folder)
@@ -109,6 +115,8 @@ def start(
         settings, vocab_size=cutter.size, max_position_embeddings=max(512, longest), **named
     )
     model = create(family, config, head)
+    if settings.vectors is not None:
+        _take_vectors(model, family, cutter, settings.vectors)
     if family.learn is not None:
         family.learn(model, cutter.encode_all(texts) if documents is None else documents, cutter.special)
     return Checkpoint(model, family, head, cutter)
@@ -116,14 +124,74 @@ def start(
 
 def expected(settings: ModelSettings, tokenizer: TokenizerSettings) -> int:
     """About how many parameters a run will train, told before its data is read. Raises what can be said against the base by then."""
+    _no_contradiction(settings, tokenizer)
     if settings.base is not None:
         folder = hub.resolve(settings.base)
         models.find(read_config(folder)["model_type"])
         return sum(file.stat().st_size for file in folder.glob("*.safetensors")) // 4
-    vocabulary = tokenizers.load(tokenizer.base).size if tokenizer.base else tokenizer.vocab
+    vocabulary = tokenizers.load(tokenizer.base).size if tokenizer.base else tokenizer.vocab or tokenizers.VOCAB
     family, config = models.configure(settings, vocab_size=vocabulary)
     with shapes_only():
         return sum(parameter.numel() for parameter in family.module(config, "base").parameters())
+
+
+def _no_contradiction(settings: ModelSettings, tokenizer: TokenizerSettings) -> None:
+    """Raise SettingsError for keys that the others leave without a meaning."""
+    model = {f"model.{key}": getattr(settings, key) for key in ("family", "size", "vectors")}
+    cutter = {f"tokenizer.{key}": getattr(tokenizer, key) for key in ("kind", "vocab")}
+    faults = []
+    if settings.base is not None:
+        faults += [
+            f"{key}: says how a model from scratch is made, but model.base={settings.base} is given; leave one of them out"
+            for key, value in model.items()
+            if value is not None
+        ]
+    if (base := tokenizer.base or settings.base) is not None:
+        faults += [
+            f"{key}: says how a tokeniser is trained, but that of {base} is used; leave one of them out"
+            for key, value in cutter.items()
+            if value is not None
+        ]
+    gather(faults, "these settings contradict each other:", SettingsError)
+
+
+def extend(checkpoint: Checkpoint, tokenizer: Tokenizer, where: str) -> Checkpoint:
+    """The same model with a tokeniser that has more tokens than its own: the row of a new token is the mean of the rows of the
+    pieces that it was before; everything else stays as it is, to the bit.
+
+    Raises SettingsError for a tokeniser in which a token of the old one is missing or has another id."""
+    old, family, config = checkpoint.tokenizer, checkpoint.family, checkpoint.config
+    known, now = old.inner.get_vocab(), tokenizer.inner.get_vocab()
+    if moved := [
+        f"{token!r}: {id}, now {now.get(token, 'missing')}" for token, id in known.items() if now.get(token) != id
+    ]:
+        gather(
+            moved,
+            f"tokenizer.base: {where} does not extend the model's own tokeniser (`yanmo tokenizer add` makes one that does):",
+            SettingsError,
+        )
+    added = {id: old.encode(token, special=False) for token, id in now.items() if token not in known}
+    rows = config.vocab_size  # type: ignore[attr-defined]  # every family that has a vocabulary has it
+    growth = Growth(rows, max(rows, 1 + max(added, default=0)), added)
+    with shapes_only():
+        model = family.module(replace(config, vocab_size=growth.new), checkpoint.head)  # type: ignore[call-arg]
+    model.load_state_dict(grow(checkpoint.model.state_dict(), family.vocabulary, growth), assign=True)
+    say(f"{len(added):,} tokens of {where} are new to the model")
+    return replace(checkpoint, model=model, tokenizer=tokenizer)
+
+
+def _take_vectors(model: nn.Module, family: Family, cutter: Tokenizer, path: Path) -> None:
+    """Begin the embedding's rows of words that stand in a file of word vectors with these."""
+    if not family.embedding:
+        raise SettingsError(f"model.vectors: '{family.model_type}' has no embedding of tokens that could take them")
+    table = model.get_parameter(family.embedding)
+    words = cutter.words()
+    found = vectors.read(path, words, table.shape[1])
+    ids = np.array([id for word in found for id in words[word]], np.int64)
+    if not len(ids):
+        raise SettingsError(f"model.vectors: none of the {len(words):,} words of the tokeniser stands in {path}")
+    set_rows(table, ids, np.stack([found[word] for word in found for _ in words[word]]))
+    say(f"{path}: {len(ids):,} of {cutter.size:,} tokens begin with its vectors")
 
 
 # ---- reading

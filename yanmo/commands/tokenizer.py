@@ -1,5 +1,6 @@
-"""`yanmo tokenizer train FILE...`, `yanmo tokenizer show TEXT...` and `yanmo tokenizer encode FILE...`."""
+"""`yanmo tokenizer train FILE...`, `add tokens=[WORD, ...]`, `show TEXT...` and `encode FILE... out=SHARDS`."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,9 @@ from yanmo.text.tokenizer import TokenizerSettings
 
 class Settings(Block):
     out: Path = Field(
-        Path("runs/tokenizer"), description="train: the folder that gets tokenizer.json; encode: the shards"
+        Path("runs/tokenizer"), description="train, add: the folder that gets tokenizer.json; encode: the shards"
     )
+    tokens: list[str] | Path = Field([], description="add: the words that become tokens, or a file of them, one a line")
     tokenizer: TokenizerSettings = Field(default_factory=TokenizerSettings)
 
 
@@ -23,26 +25,78 @@ def command(words: Words[Settings]) -> dict[str, Any]:
     settings = words.settings
     verb, given = (str(words.paths[0]), words.paths[1:]) if words.paths else ("", [])
     if verb == "train" and given:
-        with bar("reading"):
-            texts = [text for path in given for text in sources.read_texts(path)]
-        with bar(f"training a {settings.tokenizer.kind} tokeniser on {len(texts):,} texts"):
-            made = tokenizer.train(texts, settings.tokenizer)
-        made.save(settings.out)
-        rate = sum(map(len, texts[:1000])) / max(1, sum(len(ids) for ids in made.encode_all(texts[:1000])))
-        say(f"{settings.out / tokenizer.FILE}: {made.size:,} tokens, {rate:.2f} characters per token")
-        return {"file": str(settings.out / tokenizer.FILE), "vocabulary": made.size, "characters_per_token": rate}
+        return _train(settings, given)
+    if verb == "add" and not given:
+        return _add(settings)
     if verb == "show" and given:
-        opened = tokenizer.load(settings.tokenizer.base or settings.out)
-        shown = [{"text": text, "pieces": opened.pieces(text), "ids": opened.encode(text)} for text in words.typed[1:]]
+        rows = _show(settings, words.typed[1:])
         if not words.json:
-            for row in shown:
-                say(" ".join(f"{piece}({number})" for piece, number in zip(row["pieces"], row["ids"], strict=True)))
-        return {"rows": shown}
+            say("\n".join(_readable(row) for row in rows))
+        return {"rows": rows}
     if verb == "encode" and given and settings.tokenizer.base and "out" in settings.model_fields_set:
         made_of = tokens.prepare(given, tokenizer.load(settings.tokenizer.base), settings.out)
         say(f"{settings.out}: {made_of['documents']:,} documents, {made_of['tokens']:,} tokens")
         return {"folder": str(settings.out), "documents": made_of["documents"], "tokens": made_of["tokens"]}
     raise SettingsError(
-        "expected `yanmo tokenizer train FILE...`, `yanmo tokenizer show TEXT... tokenizer.base=FOLDER` or "
-        "`yanmo tokenizer encode FILE... tokenizer.base=FOLDER out=SHARDS`"
+        "expected `yanmo tokenizer train FILE...`, `yanmo tokenizer add tokens=[WORD, ...] tokenizer.base=FOLDER out=FOLDER`, "
+        "`yanmo tokenizer show TEXT... tokenizer.base=FOLDER` or `yanmo tokenizer encode FILE... tokenizer.base=FOLDER out=SHARDS`"
     )
+
+
+def _train(settings: Settings, paths: Sequence[Path]) -> dict[str, Any]:
+    if settings.tokenizer.base is not None:
+        raise SettingsError("tokenizer.base: a new tokeniser is trained here; `yanmo tokenizer add` extends an old one")
+    with bar("reading"):
+        texts = [text for path in paths for text in sources.read_texts(path)]
+    kind = settings.tokenizer.kind or tokenizer.KIND
+    with bar(f"training a {kind} tokeniser on {len(texts):,} texts"):
+        made = tokenizer.train(texts, settings.tokenizer)
+        found = tokenizer.statistics(made, texts)
+    made.save(settings.out)
+    file = str(settings.out / tokenizer.FILE)
+    said = [
+        f"{name}: {part['characters_per_token']:.2f} characters per token, {part['unknown']:.2%} unknown"
+        for name, part in found.items()
+    ]
+    say("; ".join([f"{file}: {made.size:,} tokens", *said]))
+    return {"file": file, "vocabulary": made.size, "languages": found}
+
+
+def _add(settings: Settings) -> dict[str, Any]:
+    if settings.tokenizer.base is None or not settings.tokens:
+        raise SettingsError(
+            "give the words and the tokeniser: yanmo tokenizer add tokens=WORDS.txt tokenizer.base=FOLDER out=FOLDER"
+        )
+    if settings.out.resolve() == settings.tokenizer.base.resolve():
+        raise SettingsError(f"out: {settings.out} holds the tokeniser that is extended; give another folder")
+    old = tokenizer.load(settings.tokenizer.base)
+    made = tokenizer.add(
+        old, settings.tokens if isinstance(settings.tokens, list) else sources.read_texts(settings.tokens)
+    )
+    made.save(settings.out)
+    file = str(settings.out / tokenizer.FILE)
+    say(f"{file}: {old.size:,} tokens and {made.size - old.size:,} new ones")
+    return {"file": file, "vocabulary": made.size, "added": made.size - old.size}
+
+
+def _show(settings: Settings, texts: Sequence[str]) -> list[dict[str, Any]]:
+    opened = tokenizer.load(settings.tokenizer.base or settings.out)
+    found = [(text, opened.pieces(text)) for text in texts]
+    return [
+        {
+            "text": text,
+            "pieces": [piece.token for piece in pieces],
+            "ids": [piece.id for piece in pieces],
+            "offsets": [piece.offsets for piece in pieces],
+        }
+        for text, pieces in found
+    ]
+
+
+def _readable(row: dict[str, Any]) -> str:
+    """A line a token: its id, where it stands in the text, its name, and the text there where that reads differently."""
+    lines = [f"{row['text']}\n{'id':>8}  {'from':>5} {'to':>5}  token"]
+    for token, id, (start, end) in zip(row["pieces"], row["ids"], row["offsets"], strict=True):
+        there = row["text"][start:end]
+        lines.append(f"{id:>8}  {start:>5} {end:>5}  {token}{f'  {there!r}' if there not in ('', token) else ''}")
+    return "\n".join(lines)

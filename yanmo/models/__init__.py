@@ -2,6 +2,7 @@
 
 import importlib
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 from pydantic import Field
@@ -14,13 +15,19 @@ FAMILIES = {
     "bert": "yanmo.models.bert",
     "yanmo-ngram-bert": "yanmo.models.ngram_bert",
 }
+FAMILY, SIZE = "bert", "mini"  # where the settings say nothing
 
 
 class ModelSettings(Block):
     base: str | None = Field(None, description="a model or run folder to start from; null: from scratch")
-    family: str = Field("bert", description=f"from scratch (without base): {', '.join(FAMILIES)}")
-    size: str | dict[str, Any] = Field(
-        "mini", description="from scratch (without base): a named size of the family, or explicit config keys"
+    family: str | None = Field(None, description=f"from scratch (without base): {', '.join(FAMILIES)}; null: {FAMILY}")
+    size: str | dict[str, Any] | None = Field(
+        None,
+        description=f"from scratch (without base): a named size of the family, or explicit config keys; null: {SIZE}",
+    )
+    vectors: Path | None = Field(
+        None,
+        description="from scratch (without base): a word2vec or fastText text file (.vec, .vec.gz) that tokens begin with",
     )
     config: dict[str, Any] = Field(
         default_factory=dict, description="config keys to set over those of base or size, such as dropouts"
@@ -38,14 +45,14 @@ def find(model_type: str) -> Family:
 def configure(settings: ModelSettings, **values: Any) -> tuple[Family, Config]:
     """A config from scratch: the named or explicit size, and `values` (vocabulary size, positions, labels)."""
     try:
-        family = find(settings.family)
+        family = find(settings.family or FAMILY)
     except ModelError as error:
         raise SettingsError(f"model.family: {error}") from None
-    size = settings.size
+    size = settings.size if settings.size is not None else SIZE
     if isinstance(size, str):
         if size not in family.sizes:
             raise SettingsError(
-                f"model.size: '{size}' is not a size of '{settings.family}'; sizes: {', '.join(family.sizes)}, or explicit keys"
+                f"model.size: '{size}' is not a size of '{family.model_type}'; sizes: {', '.join(family.sizes)}, or explicit keys"
             )
         size = dict(family.sizes[size])
     return family, known(family, {**values, **size, **settings.config})

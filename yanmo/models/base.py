@@ -16,6 +16,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from yanmo.errors import ModelError, gather
+from yanmo.nn.embedding import Growth
 from yanmo.text.batches import Batch, Run
 
 if TYPE_CHECKING:
@@ -167,6 +168,9 @@ class Family:
     learn: Callable[[nn.Module, Sequence[np.ndarray], Sequence[int]], None] | None = (
         None  # what a fresh model takes from training rows
     )
+    # Our tensors that change when the vocabulary grows: pattern of the whole name -> how; and which of them is the token embedding.
+    vocabulary: Mapping[str, Callable[[Growth, Tensor], Tensor]] = field(default_factory=dict)
+    embedding: str = ""
     aliases: Mapping[str, str] = field(default_factory=dict)  # endings of foreign names in older files -> today's
     ignorable: Sequence[str] = ()  # patterns of foreign names that may stand in a folder and are not read
 

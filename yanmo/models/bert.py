@@ -15,6 +15,7 @@ from yanmo.models.base import Config, Family
 from yanmo.models.hf import Rule, Same
 from yanmo.nn import init
 from yanmo.nn.attention import SelfAttention
+from yanmo.nn.embedding import Growth
 from yanmo.nn.feedforward import ACTIVATIONS, FeedForward
 from yanmo.nn.heads import ClassifyHead, MaskedHead, Pooler
 from yanmo.nn.residual import Residual
@@ -222,6 +223,8 @@ FAMILY = Family(
         "medium": _size(8, 512),
         "base": _size(12, 768),
     },
+    vocabulary={r"embeddings\.word\.weight|masked\.(bias|decoder\.weight)": Growth.rows},
+    embedding="embeddings.word.weight",
     # The files that Google published, as they stand on the hub, still have TensorFlow's names of a norm's parts.
     aliases={"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"},
     ignorable=(

@@ -18,7 +18,7 @@ from yanmo.models.hf import Rule, Same
 from yanmo.nn import init
 from yanmo.nn.attention import SelfAttention
 from yanmo.nn.conv import NeighbourConv
-from yanmo.nn.embedding import NgramEmbedding
+from yanmo.nn.embedding import Growth, NgramEmbedding
 from yanmo.nn.feedforward import ACTIVATIONS, FeedForward
 from yanmo.nn.heads import ClassifyHead, MaskedHead
 from yanmo.nn.position import Rotary
@@ -194,5 +194,10 @@ FAMILY = Family(
     initialise=initialise,
     learn=learn,
     sizes={"tiny": _size(2, 128, 4, 40_000), "mini": _size(3, 192, 6, 60_000)},
+    vocabulary={
+        r"embeddings\.word\.weight|masked\.bias": Growth.rows,
+        r"embeddings\.ngrams\.\d+\.keys": Growth.keys,
+    },
+    embedding="embeddings.word.weight",
     ignorable=(r"masked\..*", r"classifier\..*"),
 )

@@ -1,11 +1,61 @@
-"""Embeddings beyond one vector a token: n-grams of tokens, looked up in a table of those that were frequent in training."""
+"""Embeddings beyond one vector a token (n-grams of tokens, looked up in a table of those that were frequent in training), and what
+becomes of the tensors that have a row a token when the vocabulary grows."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+
+@dataclass(frozen=True)
+class Growth:
+    """A vocabulary that grows from `old` to `new` rows, old token ids staying what they are. pieces: new token id -> the old ids that
+    stood for it. A family names the method that each of its tensors needs (`Family.vocabulary`)."""
+
+    old: int
+    new: int
+    pieces: Mapping[int, Sequence[int]]
+
+    def rows(self, tensor: Tensor) -> Tensor:
+        """(old, ...) -> (new, ...): a new token's row is the mean of its pieces' rows; every other row that is new is the mean of all."""
+        grown = tensor.new_empty(self.new, *tensor.shape[1:])
+        grown[: self.old] = tensor
+        grown[self.old :] = tensor.mean(0)
+        for id, pieces in self.pieces.items():
+            if pieces:
+                grown[id] = tensor[list(pieces)].mean(0)
+        return grown
+
+    def keys(self, tensor: Tensor) -> Tensor:
+        """The keys of n-grams, which are numbers to the base of the vocabulary; they stay sorted, for their digits stay as they are."""
+        known = tensor >= 0
+        rest, grown, place = torch.where(known, tensor, 0), torch.where(known, 0, tensor), 1
+        while rest.any():
+            grown = grown + rest % self.old * place
+            rest, place = rest // self.old, place * self.new
+        return grown
+
+
+def grow(
+    tensors: Mapping[str, Tensor], table: Mapping[str, Callable[[Growth, Tensor], Tensor]], growth: Growth
+) -> dict[str, Tensor]:
+    """A model's tensors for the larger vocabulary. table: pattern of a whole name -> what becomes of such a tensor."""
+    with torch.no_grad():
+        return {
+            name: next((how(growth, tensor) for pattern, how in table.items() if re.fullmatch(pattern, name)), tensor)
+            for name, tensor in tensors.items()
+        }
+
+
+@torch.no_grad()
+def set_rows(table: Tensor, ids: np.ndarray, vectors: np.ndarray) -> None:
+    """Put (n, width) vectors into the rows `ids` of an embedding, as loud as its rows are: scaled to their deviation."""
+    rows = torch.from_numpy(vectors).to(table)
+    table[torch.from_numpy(ids)] = rows * (table.std() / rows.std().clamp(min=1e-12))
 
 
 class NgramEmbedding(nn.Module):

@@ -1,35 +1,51 @@
 """Text <-> ids. Always a Hugging Face `tokenizer.json` on disk; the work is done by the `tokenizers` library."""
 
-import json
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import tokenizers
 from pydantic import Field
-from tokenizers import decoders, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import AddedToken
 
 from yanmo import files
-from yanmo.errors import ModelError, SettingsError
+from yanmo.errors import ModelError, SettingsError, gather
 from yanmo.settings import Block
+from yanmo.text import tokenizer_file, vocabulary
+from yanmo.text.clean import language
 from yanmo.text.sources import Example
 
 FILE = "tokenizer.json"
-SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")  # BERT's, in BERT's order
-_UNLIMITED = 1 << 20
+SPECIAL = vocabulary.SPECIAL
+KIND, VOCAB = "wordpiece", 8000  # where the settings say nothing
+_SAMPLE = 20_000  # texts
 
 
 class TokenizerSettings(Block):
     base: Path | None = Field(
-        None, description="a tokenizer.json, or a folder that holds one; null: trained on the training text"
+        None,
+        description="a tokenizer.json, or a folder that holds one; null: trained on the training text. Beside model.base: "
+        "the model's own with more tokens",
     )
-    kind: Literal["wordpiece", "word", "bpe", "unigram"] = Field("wordpiece", description="what to train")
-    vocab: int = Field(
-        8000, ge=100, le=2_000_000, description="this many tokens (bpe: more where the bytes alone are more)"
+    kind: Literal["wordpiece", "word", "bpe", "unigram"] | None = Field(
+        None, description=f"what to train; null: {KIND}"
     )
+    vocab: int | None = Field(
+        None,
+        ge=100,
+        le=2_000_000,
+        description=f"this many tokens (bpe: more where the bytes alone are more); null: {VOCAB}",
+    )
+
+
+class Piece(NamedTuple):
+    """One token of a text."""
+
+    token: str
+    id: int
+    offsets: tuple[int, int]  # the characters that it stands for: from, to; (0, 0) of one that stands in no text
 
 
 class Tokenizer:
@@ -71,9 +87,20 @@ class Tokenizer:
         text: str = self.inner.decode(list(ids))
         return text
 
-    def pieces(self, text: str) -> list[str]:
-        tokens: list[str] = self.inner.encode(text).tokens
-        return tokens
+    def pieces(self, text: str) -> list[Piece]:
+        """The text as it is cut, with special tokens."""
+        found = self.inner.encode(text)
+        return [Piece(*parts) for parts in zip(found.tokens, found.ids, found.offsets, strict=True)]
+
+    def words(self) -> dict[str, list[int]]:
+        """The text that each ordinary token stands for, without spaces around it -> the ids of such tokens."""
+        special = set(self.special)
+        found: dict[str, list[int]] = {}
+        ids = sorted(id for id in self.inner.get_vocab().values() if id not in special)
+        for id, text in zip(ids, self.inner.decode_batch([[id] for id in ids]), strict=True):
+            if word := text.strip():
+                found.setdefault(word, []).append(id)
+        return found
 
     def tokenise(self, examples: Sequence[Example], longest: int) -> list[Example]:
         """The examples with `ids` (and `types` for pairs): special tokens as the tokeniser itself adds them, at most `longest`."""
@@ -118,95 +145,56 @@ def load(path: Path) -> Tokenizer:
         raise ModelError(
             f"{file}: no tokeniser here. Expected a {FILE}, as `yanmo tokenizer train` or transformers' save_pretrained writes it."
         )
-    try:
-        return Tokenizer(tokenizers.Tokenizer.from_file(str(file)))
-    except Exception as error:  # tokenizers raises a bare Exception
-        raise ModelError(f"{file}: not a readable tokeniser ({error})") from None
+    return Tokenizer(tokenizer_file.read(file))
 
 
 def train(texts: Sequence[str], settings: TokenizerSettings) -> Tokenizer:
     """A new tokeniser; equal texts give an equal one. Every kind ends rows in BERT's way ([CLS] a [SEP] b [SEP]).
 
     Raises SettingsError where the vocabulary asked for can't be made."""
+    kind, vocab = settings.kind or KIND, settings.vocab or VOCAB
     try:
-        inner = _KINDS[settings.kind](texts, settings.vocab)
+        return Tokenizer(vocabulary.train(texts, kind, vocab))
     except Exception as error:  # tokenizers raises a bare Exception
         raise SettingsError(
-            f"tokenizer.vocab: {settings.vocab} can't be made ({error}). Raise it, or choose another tokenizer.kind"
+            f"tokenizer.vocab: {vocab} can't be made ({error}). Raise it, or choose another tokenizer.kind"
         ) from None
-    cls, sep = inner.token_to_id("[CLS]"), inner.token_to_id("[SEP]")
-    inner.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", cls), ("[SEP]", sep)]
+
+
+def add(old: Tokenizer, words: Sequence[str]) -> Tokenizer:
+    """`old` with each word a token of its own, numbered behind the others; every other token keeps its id.
+
+    A word with Chinese characters is found wherever it stands, another one only between other signs ("cat", not "catalogue"); both as
+    the tokeniser reads text (in lower case, where it lowers). Raises SettingsError for words that can't become tokens."""
+    inner = tokenizers.Tokenizer.from_str(old.content())
+    words = list(dict.fromkeys(word.strip() for word in words))
+    lost = {"": "it is empty"} if "" in words else {}
+    lost |= {word: "it is a token already" for word in words if inner.token_to_id(word) is not None}
+    inner.add_tokens(
+        [AddedToken(word, single_word=language([word]) != "zh", normalized=True) for word in words if word not in lost]
     )
-    return Tokenizer(inner)
+    made = Tokenizer(inner)
+    for word in words:
+        ids = made.encode(word, special=False)
+        if word not in lost and (ids != [inner.token_to_id(word)] or made.decode(ids) != word):
+            lost[word] = f"it would be read as {made.decode(ids)!r}"
+    gather([f"{word!r}: {why}" for word, why in lost.items()], "tokens: these can't be added:", SettingsError)
+    return made
 
 
-def _like_bert(model: models.Model) -> tokenizers.Tokenizer:
-    """BERT's normaliser and words: lower case, accents off, every Chinese character and every sign a word of its own."""
-    inner = tokenizers.Tokenizer(model)
-    inner.normalizer = normalizers.BertNormalizer(lowercase=True)
-    inner.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    return inner
-
-
-def _wordpiece(texts: Sequence[str], vocab: int) -> tokenizers.Tokenizer:
-    """The library's own WordPiece trainer gives another vocabulary each time that it runs; its BPE trainer does not. So the pieces
-    come from BPE, are counted where they stand (at the beginning of a word, or "##" within it) together with their characters, and
-    the commonest are kept; a character that is rarer than all of them is [UNK]."""
-    pieces = _like_bert(models.BPE())
-    pieces.train_from_iterator(texts, trainers.BpeTrainer(vocab_size=vocab, show_progress=False))
-    counts: Counter[str] = Counter()
-    for start in range(0, len(texts), _AT_ONCE):
-        for encoding in pieces.encode_batch(list(texts[start : start + _AT_ONCE])):
-            before = None
-            for piece, word in zip(encoding.tokens, encoding.word_ids, strict=True):
-                prefix, before = ("##" if word == before else ""), word
-                counts[prefix + piece] += 1
-                if len(piece) > 1:
-                    counts.update([prefix + piece[0], *(f"##{character}" for character in piece[1:])])
-    ranked = sorted(counts, key=lambda piece: (-counts[piece], piece))[: vocab - len(SPECIAL)]
-    ids = {piece: id for id, piece in enumerate([*SPECIAL, *ranked])}
-    inner = _like_bert(models.WordPiece(ids, unk_token="[UNK]", max_input_chars_per_word=100))
-    inner.decoder = decoders.WordPiece()
-    inner.add_special_tokens(list(SPECIAL))
-    return inner
-
-
-def _word(texts: Sequence[str], vocab: int) -> tokenizers.Tokenizer:
-    inner = _like_bert(models.WordLevel(unk_token="[UNK]"))
-    trainer = trainers.WordLevelTrainer(vocab_size=vocab, special_tokens=list(SPECIAL), show_progress=False)
-    inner.train_from_iterator(texts, trainer)
-    return inner
-
-
-def _bpe(texts: Sequence[str], vocab: int) -> tokenizers.Tokenizer:
-    inner = tokenizers.Tokenizer(models.BPE())
-    inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    inner.decoder = decoders.ByteLevel()
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(
-        vocab_size=vocab, special_tokens=list(SPECIAL), initial_alphabet=alphabet, show_progress=False
-    )
-    inner.train_from_iterator(texts, trainer)
-    return inner
-
-
-def _unigram(texts: Sequence[str], vocab: int) -> tokenizers.Tokenizer:
-    inner = tokenizers.Tokenizer(models.Unigram())
-    inner.normalizer = normalizers.NFKC()
-    inner.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="never")
-    inner.decoder = decoders.Metaspace(prepend_scheme="never")
-    trainer = trainers.UnigramTrainer(
-        vocab_size=vocab, special_tokens=list(SPECIAL), unk_token="[UNK]", show_progress=False
-    )
-    inner.train_from_iterator(texts, trainer)
-    # The trainer numbers its pieces in another order each time: they are numbered anew by their scores.
-    content = json.loads(inner.to_str())
-    pieces = content["model"]["vocab"]
-    special, rest = pieces[: len(SPECIAL)], pieces[len(SPECIAL) :]
-    content["model"]["vocab"] = special + sorted(rest, key=lambda piece: (-piece[1], piece[0]))
-    return tokenizers.Tokenizer.from_str(json.dumps(content))
-
-
-_AT_ONCE = 4096  # texts
-_KINDS = {"wordpiece": _wordpiece, "word": _word, "bpe": _bpe, "unigram": _unigram}
+def statistics(cutter: Tokenizer, texts: Sequence[str]) -> dict[str, dict[str, float]]:
+    """By language ("zh", "en") of at most `_SAMPLE` texts, evenly spaced: characters per token, and the share of unknown tokens."""
+    sample = texts[:: len(texts) // _SAMPLE + 1]
+    totals: dict[str, np.ndarray] = {}
+    for text, ids in zip(sample, cutter.encode_all(sample), strict=True):
+        counts = np.array([1, len(text), len(ids), np.count_nonzero(ids == cutter.unknown)])
+        name = language([text])
+        totals[name] = totals.get(name, 0) + counts
+    return {
+        name: {
+            "texts": int(rows),
+            "characters_per_token": float(characters / max(1, tokens)),
+            "unknown": float(unknown / max(1, tokens)),
+        }
+        for name, (rows, characters, tokens, unknown) in sorted(totals.items())
+    }
