@@ -22,6 +22,7 @@ _TAGS = re.compile(
     r"th|thead|title|u|video)(?:\s[^<>]*)?/?>",
     re.IGNORECASE,
 )
+_ENTITY = re.compile(r"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
 _SPACES = re.compile(r"[^\S\n]+")
 _GAPS = re.compile(r"\n{3,}")
 _LINE_ENDS = re.compile("\r\n|[\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")
@@ -66,7 +67,7 @@ def markup(text: str) -> str:
     """HTML tags, comments, scripts and styles dropped, entities resolved, a block its own line."""
     if "<" in text:
         text = _TAGS.sub("", _BREAKS.sub("\n", _SCRIPTS.sub("", text)))
-    return html.unescape(text) if "&" in text else text
+    return _ENTITY.sub(lambda match: html.unescape(match.group()), text)
 
 
 def boilerplate(text: str) -> str:

@@ -1,0 +1,131 @@
+"""`yanmo data clean`: what it writes, what it refuses, and promise D3: killed and run again, the bytes are the same."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import yanmo
+from yanmo import files
+from yanmo.__main__ import main
+from yanmo.errors import SettingsError
+
+ROOT = Path(__file__).parents[2]
+LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
+
+
+def lines(count: int) -> list[str]:
+    choose = random.Random(0)
+    return ["text,label"] + [f"{''.join(choose.choices(LETTERS, k=60))},{number % 2}" for number in range(count)]
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    content = lines(300)
+    content[100] = content[7].upper()
+    content[200] = '"open,1'
+    (tmp_path / "rows.csv").write_text("\n".join(content) + "\n")
+    return tmp_path
+
+
+def test_what_is_written(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["data", "clean", "rows.csv", "out=clean", "--json"]) == 0
+    rules = {"duplicate.exact": 1, "quarantined.quote": 1}
+    expected = {"rows": 300, "kept": 298, "filtered": 0, "duplicate": 1, "quarantined": 1, "rules": rules}
+    said = capsys.readouterr()
+    assert json.loads(said.out) == {"out": "clean", "files": {"rows.csv": expected}}
+    assert "298 of 300 rows kept (duplicate.exact 1, quarantined.quote 1)" in said.err
+    assert json.loads((here / "clean/counts.json").read_text()) == {"rows.csv": expected}
+    rejects = [json.loads(line) for line in (here / "clean/rejects.jsonl").read_text().splitlines()]
+    assert [(row["file"], row["line"], row["rule"]) for row in rejects] == [
+        ("rows.csv", 101, "exact"),
+        ("rows.csv", 201, "quote"),
+    ]
+    before = (here / "rows.csv").read_bytes()
+    assert all(before[row["offset"] :].startswith(row["raw"].encode() + b"\n") for row in rejects)
+    given = before.decode().splitlines()
+    assert (here / "clean/rows.csv").read_text().splitlines() == [
+        line for line in given if line not in (given[100], given[200])
+    ]
+    assert files.verify(here / "clean") == []
+
+
+def test_from_python_and_again(here: Path) -> None:
+    first = yanmo.data("clean", "rows.csv", out="clean", clean={"longest": 50, "personal": ["PHONE"]})
+    assert first["files"]["rows.csv"]["filtered"] == 299
+    again = yanmo.data("clean", "rows.csv", out="clean")
+    assert again["files"]["rows.csv"]["filtered"] == 0
+    assert files.verify(here / "clean") == []
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["rows.csv"], "expected `yanmo data clean"),
+        (["clean"], "expected `yanmo data clean"),
+        (["clean", "none.csv"], "none.csv: no such file"),
+        (["clean", "rows.csv", "out=."], "holds a file that is to be cleaned"),
+        (["clean", "rows.csv", "out=mine"], "holds what this command did not write"),
+        (["clean", "rows.csv", "sub/rows.csv", "out=clean"], "two files would be written under this name"),
+        (["clean", "rows.csv", "clean.personal=[FAX]"], "clean.personal"),
+        (
+            ["clean", "rows.csv", "out=clean", "max_bad=0.001"],
+            "1 of 300 rows can't be used (quote 1), more than max_bad=0.001",
+        ),
+    ],
+)
+def test_refused(words: list[str], message: str, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for folder in ("mine", "sub"):
+        (here / folder).mkdir()
+        (here / folder / "rows.csv").write_text("text\nwords\n")
+    assert main(["data", *words]) in (1, 2)
+    said = capsys.readouterr().err
+    assert message in said
+    assert "Traceback" not in said
+    assert not (here / "clean").exists()
+    assert (here / "mine/rows.csv").read_text() == "text\nwords\n"
+
+
+def test_a_result_that_was_edited_is_not_written_over(here: Path) -> None:
+    yanmo.data("clean", "rows.csv", out="clean")
+    (here / "clean/rows.csv").write_text("mine now\n")
+    with pytest.raises(SettingsError, match="did not write"):
+        yanmo.data("clean", "rows.csv", out="clean")
+
+
+def test_d3_killed_and_run_again(tmp_path: Path) -> None:
+    """Killed at random moments, the later ones while it writes: no half result is seen, and the next run gives the same bytes."""
+    (tmp_path / "rows.csv").write_text("\n".join(lines(3000)) + "\n")
+
+    def start(out: str) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "yanmo", "data", "clean", "rows.csv", f"out={out}"]
+        where = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+        return subprocess.Popen(command, cwd=tmp_path, env=where, stderr=subprocess.DEVNULL)
+
+    began = time.monotonic()
+    assert start("whole").wait() == 0
+    length = time.monotonic() - began
+    expected = {path.name: path.read_bytes() for path in (tmp_path / "whole").iterdir()}
+    choose, killed = random.Random(0), 0
+    out = tmp_path / "out"
+    for number in range(8):
+        process = start("out")
+        if number % 2:  # as soon as it begins to write
+            while process.poll() is None and not list(tmp_path.glob("out*.partial")):
+                time.sleep(0.0005)
+        else:
+            time.sleep(choose.random() * length)
+        process.send_signal(signal.SIGKILL)
+        killed += process.wait() == -signal.SIGKILL
+        assert not out.exists() or files.verify(out) == []
+    assert killed >= 4
+    assert start("out").wait() == 0
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == expected
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "rows.csv", "whole"]
