@@ -21,7 +21,7 @@ from yanmo.errors import Interrupted, StorageError, YanmoError
 VERBS = {
     "demo": "The whole life of a small language model on real Chinese reviews, in ten minutes.",
     "tokenizer": "train: a tokeniser from text files. show: how a text is cut. encode: text files into token shards.",
-    "data": "clean: rows set right, filtered, without duplicates, and what became of all others.",
+    "data": "inspect: what to know of rows. clean: the rows worth keeping, and what became of the others. split: parts that stay.",
     "pretrain": "Pre-train a model on text, from scratch or continued.",
     "finetune": "Train a model for a task on labelled rows.",
     "evaluate": "Score a run on labelled rows.",
@@ -30,7 +30,7 @@ VERBS = {
 }
 EXAMPLES = {
     "demo": "yanmo demo",
-    "data": "yanmo data clean reviews.csv out=data/clean",
+    "data": "yanmo data inspect train.tsv test.tsv",
     "tokenizer": "yanmo tokenizer train reviews.txt tokenizer.vocab=8000 out=runs/tokenizer",
     "pretrain": "yanmo pretrain text.txt run=runs/mine train.minutes=5",
     "finetune": "yanmo finetune data.train=train.tsv data.test=test.tsv model.base=runs/mine run=runs/reviews",

@@ -60,13 +60,13 @@ def _few(counts: Mapping[str, int], most: int = 4) -> str:
     return ", ".join(shown) + (f", {len(counts) - most} more" if len(counts) > most else "")
 
 
-def write(path: Path, facts: Mapping[str, Any], formats: Mapping[str, str]) -> None:
-    """The page. formats: part -> what its file was recognised as."""
+def write(path: Path, facts: Mapping[str, Any]) -> None:
+    """The page."""
     rows = sum(part["rows"] for part in facts["parts"].values())
     leaked = sum(facts["leakage"]["exact"].values()) + sum(facts["leakage"]["near"].values())
     summary = f"{rows:,} rows in {len(facts['parts'])} parts" + (f"; {leaked:,} leaks between parts" if leaked else "")
     sections = [
-        Section("Overview", [_overview(facts, formats)]),
+        Section("Overview", [_overview(facts), *_files(facts["files"])]),
         Section("Between the parts", _leaks(facts)),
         *(Section(f"Part {name}", _part(part)) for name, part in facts["parts"].items()),
         Section("Doubtful labels", _doubtful(facts["doubtful_labels"])),
@@ -74,14 +74,20 @@ def write(path: Path, facts: Mapping[str, Any], formats: Mapping[str, str]) -> N
     page.write(path, "Data inspection", summary, sections)
 
 
-def _overview(facts: Mapping[str, Any], formats: Mapping[str, str]) -> Table:
-    columns = ("part", "read as", "rows", "distinct", "labels", *_KINDS, "odd rows")
+def _files(files: Mapping[str, Mapping[str, str]]) -> list[page.Part]:
+    if not files:
+        return []
+    columns = ("format", "encoding", "compression", "task")
+    return [Table(("file", *columns), [(name, *(seen[column] for column in columns)) for name, seen in files.items()])]
+
+
+def _overview(facts: Mapping[str, Any]) -> Table:
+    columns = ("part", "rows", "distinct", "labels", *_KINDS, "odd rows")
     return Table(
         columns,
         [
             (
                 name,
-                formats.get(name, ""),
                 part["rows"],
                 part["distinct"],
                 len(part["labels"]),

@@ -129,7 +129,9 @@ def texts(path: Path) -> Iterator[str]:
         yield from (text for example in read(path, labelled=False) for text in example.texts if text)
     else:
         every = (text for row in formats.rows(path) for text in _prose(row.fields))
-        yield from (text for text, _ in itertools.groupby(every))  # a context stands in the row of each of its questions
+        yield from (
+            text for text, _ in itertools.groupby(every)
+        )  # a context stands in the row of each of its questions
 
 
 _PROSE = ("text", "pair", "context", "question", "instruction", "input", "target")
