@@ -33,7 +33,10 @@ COMPARED = 200  # rows that hold its rarest grams, with which a row is compared 
 class Duplicates(Block):
     exact: bool = Field(True, description="drop rows of the same letters and digits as an earlier one")
     near: float | None = Field(
-        0.5, gt=0, le=1, description="drop rows that resemble an earlier one by this much, or one that was dropped for it; null: none"
+        0.5,
+        gt=0,
+        le=1,
+        description="drop rows that resemble an earlier one by this much, or one that was dropped for it; null: none",
     )
     fragments: bool = Field(True, description="drop rows that stand within a larger one, by four fifths or whole")
 
