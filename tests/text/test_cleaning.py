@@ -5,6 +5,7 @@ import csv
 import io
 import json
 import random
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -192,3 +193,15 @@ def test_many_open_quotes_take_no_square_time(tmp_path: Path) -> None:
     path = tmp_path / "rows.csv"
     path.write_text("text,label\n" + "".join(f'"open {number},good\n' for number in range(20_000)))
     assert cleaning.counts(run([path])[0])["quarantined"] == 20_000
+
+
+@pytest.mark.parametrize("share", [0.5, 0.9])
+def test_a_form_letter_in_every_row_takes_seconds(share: float, tmp_path: Path) -> None:
+    choose = random.Random(0)
+    form = "".join(choose.choices(LETTERS, k=int(200 * share)))
+    path = tmp_path / "rows.txt"
+    path.write_text("".join(form + "".join(choose.choices(LETTERS, k=200 - len(form))) + "\n" for _ in range(20_000)))
+    start = time.perf_counter()
+    table = run([path])[0]
+    assert time.perf_counter() - start < 60
+    assert cleaning.counts(table)["kept"] == (20_000 if share == 0.5 else 1)

@@ -33,7 +33,10 @@ COMPARED = 200  # rows that hold its rarest grams, with which a row is compared 
 class Duplicates(Block):
     exact: bool = Field(True, description="drop rows of the same letters and digits as an earlier one")
     near: float | None = Field(
-        0.5, gt=0, le=1, description="drop rows of this similarity to an earlier one; null: none"
+        0.5,
+        gt=0,
+        le=1,
+        description="drop rows that resemble an earlier one by this much, or one that was dropped for it; null: none",
     )
     fragments: bool = Field(True, description="drop rows that stand within a larger one, by four fifths or whole")
 
@@ -69,10 +72,13 @@ def clean(
     Raises DataError for a file without rows or without a text column, and where more than `max_bad` of a file is quarantined.
     """
     tables = [_table(path, given.columns, *read(path)) for path in paths]
-    edits, keeps = rules.chosen(rule)
     for table in tables:
         _quarantine(table, given)
-        _refuse(table, max_bad)
+    refused = [message for table in tables if (message := _too_bad(table, max_bad))]
+    if refused:
+        raise DataError("\n".join(refused))
+    edits, keeps = rules.chosen(rule)
+    for table in tables:
         for number, texts in table.clean.items():
             for edit in edits.values():
                 texts = tuple(map(edit, texts))
@@ -171,11 +177,11 @@ def _fault(fields: Mapping[str, Any], table: Table, given: Rows, ids: set[str]) 
     return None
 
 
-def _refuse(table: Table, max_bad: float) -> None:
-    """Raise for more than `max_bad` of the rows in quarantine; all that are there so far are."""
+def _too_bad(table: Table, max_bad: float) -> str:
+    """What to say of more than `max_bad` of the rows in quarantine (the only verdicts so far); "" of fewer."""
     bad = list(table.verdicts.items())
     if len(bad) <= max_bad * len(table.rows):
-        return
+        return ""
     total = Counter(rule for _, (_, rule, _, _) in bad)
     shown = []
     for number, (_, _, reason, column) in bad[:5]:
@@ -185,7 +191,7 @@ def _refuse(table: Table, max_bad: float) -> None:
         shown.append(f"... and {len(bad) - 5:,} more")
     kinds = ", ".join(f"{rule} {count:,}" for rule, count in total.most_common())
     share = f"{len(bad):,} of {len(table.rows):,} rows can't be used ({kinds}), more than max_bad={max_bad:g}"
-    raise DataError("\n  ".join([f"{table.path}: {share}. Mend them, or raise max_bad=:", *shown]))
+    return "\n  ".join([f"{table.path}: {share}. Mend them, or raise max_bad=:", *shown])
 
 
 def _deduplicate(tables: Sequence[Table], settings: Duplicates) -> None:

@@ -94,9 +94,10 @@ def _wholes(texts: Sequence[str], grams: "Grams", among: Mask) -> Mask:
 def unheld(grams: "Grams", among: Mask) -> Mask:
     """The rows `among` these of which no other such row holds `HELD` of the grams."""
     kept = np.zeros_like(among)
+    alone = grams.alone()
     # The largest first: whatever could hold a row has been decided before it.
     for row in np.argsort(-grams.sizes, kind="stable"):
-        kept[row] = among[row] and not grams.holders(row, kept).size
+        kept[row] = among[row] and (alone[row] or not grams.holders(row, kept).size)
     return kept
 
 
@@ -133,6 +134,15 @@ class Grams:
         rows, shared = self._sharing(row, least, among)
         holders: Integers = rows[shared >= least]
         return holders
+
+    def alone(self) -> Mask:
+        """The rows that `holders` finds in none: what it looks for, the commonest of it too, stands nowhere else."""
+        having = self.sizes > 0
+        sizes = self.sizes[having]
+        commonest = self._grams[self._starts[:-1][having] + sizes - np.ceil(HELD * sizes).astype(np.int64)]
+        alone = ~having
+        alone[having] = np.diff(self._holders_starts)[commonest] == 1
+        return alone
 
     def _sharing(self, row: int, least: int, among: Mask) -> tuple[Integers, Integers]:
         """All rows that share `least` grams with `row`, and some that share fewer; and how many they share."""
