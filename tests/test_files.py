@@ -165,6 +165,8 @@ def test_verify(tmp_path: Path) -> None:
 
 def test_leftovers_are_found_and_mended(tmp_path: Path) -> None:
     (tmp_path / "a.txt.partial").write_text("half")
+    (tmp_path / ".tmpAb3dE9").write_text("a kill while safetensors was writing")
+    (tmp_path / ".tmpfile").write_text("somebody else's")
     (tmp_path / "sub/run.partial").mkdir(parents=True)
     (tmp_path / "sub/run.partial/x.partial").write_text("half")
     make(tmp_path / "sub/whole.old.partial", a="old")  # a crash between the two renames
@@ -172,7 +174,7 @@ def test_leftovers_are_found_and_mended(tmp_path: Path) -> None:
     make(tmp_path / "done", a="new")
     make(tmp_path / "done.old.partial", a="old")  # a crash after both
     found = files.partials(tmp_path)
-    expected = ["a.txt.partial", "done.old.partial", "sub/run.partial", "sub/whole.old.partial", "sub/whole.partial"]
+    expected = [".tmpAb3dE9", "a.txt.partial", "done.old.partial", "sub/run.partial", "sub/whole.old.partial", "sub/whole.partial"]
     assert [str(path.relative_to(tmp_path)) for path in found] == expected
     assert files.mend(tmp_path) == found
     assert files.partials(tmp_path) == []

@@ -10,6 +10,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -22,6 +23,7 @@ from yanmo.errors import RunError, StorageError
 MANIFEST = "manifest.json"
 LOCK = ".lock"
 PARTIAL = ".partial"  # the ending of every name that is still being written
+_OF_LIBRARY = re.compile(r"\.tmp\w{6}")  # what safetensors calls a file until it is whole
 
 Content = str | bytes | Callable[[Path], Any]  # text, bytes, or what writes the file itself, given the path to write to
 
@@ -226,6 +228,7 @@ def partials(folder: Path) -> list[Path]:
     found: list[Path] = []
     for here, folders, names in os.walk(folder):
         found += [Path(here, name) for name in (*folders, *names) if name.endswith(PARTIAL)]
+        found += [Path(here, name) for name in names if _OF_LIBRARY.fullmatch(name)]
         folders[:] = [n for n in folders if not n.endswith(PARTIAL) and not Path(here, n, LOCK).exists()]
     return sorted(found)
 
