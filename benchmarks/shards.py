@@ -20,7 +20,7 @@ from yanmo.tasks.objectives.masked import Masked, Settings
 from yanmo.text import batches, sources, tokenizer, tokens
 from yanmo.text.batches import Cursor
 
-IN_MEMORY = 256  # megabytes of text; more is not tried in memory
+IN_MEMORY = 64  # megabytes of text; more is not tried in memory
 LONGEST, BUDGET, BATCHES = 128, 16_384, 200
 
 

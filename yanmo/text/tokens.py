@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
 
 from yanmo import files, settings
 from yanmo.errors import DataError, SettingsError, gather
@@ -164,7 +164,8 @@ def _write(
         ends.append(size)
         positions.append(position)
     arrays = {"tokens": np.frombuffer(tokens, kind), "ends": np.array(ends), "positions": np.array(positions)}
-    files.write_file(path, lambda partial: save_file(arrays, partial, {"sha256": _sum(arrays)}))
+    # As bytes: the library's own way to a file leaves a temporary name of its own behind when it is killed.
+    files.write_file(path, save(arrays, {"sha256": _sum(arrays)}))
     return {"documents": len(ends), "tokens": size}
 
 
