@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 from yanmo.errors import DataError, gather, optional
 
@@ -61,8 +61,41 @@ class Member:
             raise DataError(f"{self.path}: this is a folder; expected a data file") from None
 
 
+class _Zst(io.RawIOBase):
+    """The unpacked bytes of a .zst file of one or more frames. (zstandard's own reader ends without a word where a file is cut.)"""
+
+    def __init__(self, path: Path) -> None:
+        self.packed = path.open("rb")
+        self.new = optional("zstandard", "data").ZstdDecompressor().decompressobj
+        self.frame = self.new()
+        self.rest = b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while not self.rest:
+            packed = self.frame.unused_data if self.frame.eof else b""
+            packed = packed or self.packed.read(1 << 16)
+            if not packed:
+                if not self.frame.eof:
+                    raise EOFError("the last frame is cut short")
+                return 0
+            if self.frame.eof:
+                self.frame = self.new()
+            self.rest = self.frame.decompress(packed)
+        taken = self.rest[: len(buffer)]
+        self.rest = self.rest[len(taken) :]
+        buffer[: len(taken)] = taken
+        return len(taken)
+
+    def close(self) -> None:
+        self.packed.close()
+        super().close()
+
+
 def _zst(member: Member) -> BinaryIO:
-    return io.BufferedReader(optional("zstandard", "data").open(member.path, "rb"), 1 << 16)
+    return io.BufferedReader(_Zst(member.path), 1 << 20)
 
 
 def _zip(member: Member) -> BinaryIO:
