@@ -39,10 +39,7 @@ def test_packed_files(tmp_path: Path) -> None:
 @pytest.mark.parametrize("packed", ["gz", "zst"])
 def test_cut_short(tmp_path: Path, packed: str) -> None:
     content = b"".join(b'{"text": "%d"}\n' % zlib.crc32(b"%d" % i) for i in range(20_000))
-    if packed == "gz":
-        whole = gzip.compress(content)
-    else:
-        whole = pytest.importorskip("zstandard").compress(content)
+    whole = gzip.compress(content) if packed == "gz" else pytest.importorskip("zstandard").compress(content)
     file = tmp_path / f"a.jsonl.{packed}"
     file.write_bytes(whole[: len(whole) // 2])
     faults: list[formats.Fault] = []

@@ -31,6 +31,7 @@ class Member:
     path: Path
     compression: str  # "", "gz", "zst" or "zip"
     inside: str = ""
+    archive: zipfile.ZipFile | None = None  # open: its directory is read once, not once a member
 
     @property
     def name(self) -> str:
@@ -99,7 +100,8 @@ def _zst(member: Member) -> BinaryIO:
 
 
 def _zip(member: Member) -> BinaryIO:
-    return cast(BinaryIO, zipfile.ZipFile(member.path).open(member.inside))
+    assert member.archive is not None
+    return cast(BinaryIO, member.archive.open(member.inside))
 
 
 _OPEN: dict[str, Callable[[Member], BinaryIO]] = {
@@ -126,18 +128,20 @@ def members(path: Path) -> list[Member]:
     if start == b"\x28\xb5\x2f\xfd":
         return [Member(path, "zst")]
     if start[:2] == b"PK" and path.suffix.lower() == ".zip":
+        archive = _archive(path)
+        names = [entry.filename for entry in archive.infolist() if not entry.is_dir()]
         return [
-            Member(path, "zip", name) for name in _entries(path) if PurePosixPath(name).suffix.lower() not in IMAGES
+            Member(path, "zip", name, archive) for name in names if PurePosixPath(name).suffix.lower() not in IMAGES
         ]
     return [Member(path, "")]
 
 
-def _entries(path: Path) -> list[str]:
-    """The names of the files in an archive that keeps within the limits."""
+def _archive(path: Path) -> zipfile.ZipFile:
+    """An archive that keeps within the limits."""
     _refuse(path, _directory_faults(path))
     try:
-        with zipfile.ZipFile(path) as archive:
-            entries = archive.infolist()
+        archive = zipfile.ZipFile(path)
+        entries = archive.infolist()
     except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
         raise DataError(f"{path}: not readable as .zip ({error})") from None
     faults = []
@@ -161,7 +165,7 @@ def _entries(path: Path) -> list[str]:
     if ratio > HIGHEST_RATIO:
         faults.append(f"unpacks to {ratio:,.0f} times its size; at most {HIGHEST_RATIO} times is read")
     _refuse(path, faults)
-    return [entry.filename for entry in entries if not entry.is_dir()]
+    return archive
 
 
 def _directory_faults(path: Path) -> list[str]:
