@@ -100,8 +100,8 @@ def _zst(member: Member) -> BinaryIO:
 
 
 def _zip(member: Member) -> BinaryIO:
-    assert member.archive is not None
-    return cast(BinaryIO, member.archive.open(member.inside))
+    archive = member.archive or _archive(member.path)
+    return cast(BinaryIO, archive.open(member.inside))
 
 
 _OPEN: dict[str, Callable[[Member], BinaryIO]] = {
