@@ -1,5 +1,7 @@
 """Files of every format -> Examples, and what is said about files that can't be used."""
 
+import gzip
+import json
 from pathlib import Path
 
 import pytest
@@ -111,6 +113,29 @@ def test_formats(
     assert [e.id for e in found] == [f"{name}:{line}" for _, _, line in rows]
 
 
+def test_other_formats(tmp_path: Path) -> None:
+    """What `formats` reads is there for every task: packed, in other encodings, as fastText, JSON or parquet."""
+    arrow = pytest.importorskip("pyarrow")
+    import pyarrow.parquet
+
+    words = "".join(f"{text}\t{label}\n" for text, label in BOTH)
+    chinese = "text,label\n这部电影很好看,好\n这部电影不好看,坏\n"
+    (tmp_path / "a.tsv.gz").write_bytes(gzip.compress(words.encode()))
+    (tmp_path / "a.txt").write_text("".join(f"__label__{label} {text}\n" for text, label in BOTH))
+    (tmp_path / "a.json").write_text(json.dumps([{"text": text, "label": label} for text, label in BOTH], indent=1))
+    pyarrow.parquet.write_table(
+        arrow.Table.from_pylist([{"text": t, "label": y} for t, y in BOTH]), tmp_path / "a.parquet"
+    )
+    for name in ("a.tsv.gz", "a.txt", "a.json", "a.parquet"):
+        assert [(e.texts[0], e.labels[0]) for e in sources.read(tmp_path / name)] == BOTH
+    for encoding in ("gb18030", "utf-16"):
+        (tmp_path / "a.csv").write_bytes(chinese.encode(encoding))
+        assert [(e.texts[0], e.labels[0]) for e in sources.read(tmp_path / "a.csv")] == [
+            ("这部电影很好看", "好"),
+            ("这部电影不好看", "坏"),
+        ]
+
+
 def test_pairs_and_unlabelled_rows(tmp_path: Path) -> None:
     file = tmp_path / "a.tsv"
     file.write_text("sentence1\tsentence2\tlabel\none\ttwo\t1\nthree\t\t\n", "utf-8")
@@ -134,6 +159,9 @@ def test_read_texts(tmp_path: Path) -> None:
     assert sources.read_texts(tmp_path / "a.txt") == ["研 墨", "  two"]
     (tmp_path / "a.csv").write_text("text,label\none,1\n,0\ntwo,\n", "utf-8")
     assert sources.read_texts(tmp_path / "a.csv") == ["one", "two"]
+    chat = {"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "ho"}]}
+    (tmp_path / "a.jsonl").write_text(json.dumps(chat), "utf-8")
+    assert sources.read_texts(tmp_path / "a.jsonl") == ["hi", "ho"]
     (tmp_path / "b.txt").write_text("\n\n", "utf-8")
     with pytest.raises(DataError, match=r"b\.txt: the file has no text"):
         sources.read_texts(tmp_path / "b.txt")

@@ -161,7 +161,7 @@ def _related(source: Source, line: Line, fields: dict[str, Any]) -> Row | Fault:
 
 
 def is_pairs(_: str, lines: Sequence[str]) -> bool:
-    return bool(lines) and lines[0].lstrip().startswith("<") and any("<pair " in line for line in lines)
+    return bool(lines) and lines[0].lstrip().startswith("<") and any("<pair" in line for line in lines)
 
 
 def pairs(source: Source) -> Stream:
@@ -177,10 +177,10 @@ def pairs(source: Source) -> Stream:
             return
         try:
             parser.feed(line.text + "\n")
+            events: list[Any] = list(parser.read_events())
         except ParseError as error:
             yield source.fault(line, f"not XML ({error}); nothing after it can be read")
             return
-        events: Iterator[Any] = parser.read_events()
         for event, element in events:
             if element.tag != "pair":
                 continue

@@ -16,6 +16,11 @@ _LEAST_BYTES = 1024  # of a file in ISO-8859-1; a shorter one says too little
 _CHINESE = re.compile(rb"[\xb0-\xd7][\xa1-\xfe]|[\xa1\xa3][\xa1-\xfe]")
 # Accents and signs of Latin text stand alone or in twos; 0x80-0x9f are no characters, and 0xff hardly ever is one.
 _NOT_LATIN = re.compile(rb"[\x80-\x9f\xff]|[\xa0-\xfe]{3}")
+# In text in which letters are rarer than these pairs a letter is the first half of a character in UTF-8.
+_LATIN_LETTER = re.compile(rb"[\xc0-\xfe](?![\xa0-\xbf])")
+_LATIN_PAIR = re.compile(rb"[\xc2-\xf4][\xa0-\xbf]")
+# What text in UTF-16 mostly is: ASCII, Latin letters, Chinese and its punctuation, kana, full-width forms.
+_USUAL = re.compile("[\t\n\r -\u024f\u2010-\u2027\u3000-\u30ff\u3400-\u9fff\uff00-\uffef]")
 _HIGH = re.compile(rb"[\x80-\xff]")
 
 
@@ -36,11 +41,12 @@ _MARKS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16-le", b"\xfe\xff": "
 
 
 def _utf16(head: bytes) -> str | None:
-    """By its zero bytes: every second byte of Latin text, the upper half of every line end of other text."""
-    even, odd = head[0::2].count(0), head[1::2].count(0)
-    for name, zeros, others, newline in (("utf-16-le", odd, even, b"\n\0"), ("utf-16-be", even, odd, b"\0\n")):
-        if zeros > 20 * others and newline in head and (2.5 * zeros > len(head) / 2 or not _is_utf8(head)):
-            return name
+    """By its zero bytes: every second byte of Latin text; the upper half of every line end of other text, which is no UTF-8."""
+    for name, zeros in (("utf-16-le", head[1::2].count(0)), ("utf-16-be", head[0::2].count(0))):
+        if zeros and (zeros > 0.2 * len(head) or not _is_utf8(head)):
+            text = head.decode(name, "replace")
+            if "\n" in text and len(_USUAL.findall(text)) > 0.9 * len(text):
+                return name
     return None
 
 
@@ -75,7 +81,8 @@ def _by_bytes(head: bytes, file: BinaryIO) -> str:
     chinese = len(_CHINESE.findall(text))
     if chinese >= _LEAST_CHINESE and 2 * chinese > 0.7 * high:
         return "gb18030"
-    if not good and size >= _LEAST_BYTES and not _NOT_LATIN.search(text):
+    letters = len(_LATIN_LETTER.findall(text)) >= len(_LATIN_PAIR.findall(text))
+    if not good and size >= _LEAST_BYTES and letters and not _NOT_LATIN.search(text):
         return "iso-8859-1"
     return "utf-8"
 

@@ -15,7 +15,7 @@ _TREC = re.compile(r"([A-Z]+):(\w+) (.*)", re.DOTALL)
 _AT = re.compile(r"(.*)@([a-z]+)\s*", re.DOTALL)
 _TURN = "__eou__"
 # query, document, grade; with TREC's second column, which is always 0 or Q0
-_JUDGMENT = re.compile(r"(\S+)[ \t]+(?:(?:0|Q0)[ \t]+(?=\S+[ \t]+-?\d+\s*$))?(\S+)[ \t]+(-?\d+)\s*")
+_JUDGMENT = re.compile(r"(\S*\d\S*)([ \t])(?:(?:0|Q0)\2(?=\S+\2))?(\S+)\2(-?\d+)\s*")
 
 Parse = Callable[[str], Mapping[str, Any] | None]  # a line -> fields, or None where it is not of this format
 
@@ -76,7 +76,7 @@ def _dialogue(line: str) -> Mapping[str, Any] | None:
 
 def _judgment(line: str) -> Mapping[str, Any] | None:
     found = _JUDGMENT.fullmatch(line)
-    return found and {"query": found[1], "document": found[2], "score": int(found[3])}
+    return found and {"query": found[1], "document": found[3], "score": int(found[4])}
 
 
 def begin_with_labels(lines: Sequence[str]) -> bool:

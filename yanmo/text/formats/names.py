@@ -100,15 +100,22 @@ def standard(row: Mapping[str, Any]) -> dict[str, Any]:
     """
     names = renamed(tuple(row))
     fields = {names[name]: value for name, value in row.items()}
+    if isinstance(fields.get("text"), list):
+        fields["sentences"] = fields["text"]
+        fields["text"] = ("\n" if "paragraphs" in row else " ").join(map(str, fields["text"]))
+    return _shaped(fields, row) if not _SHAPED.isdisjoint(fields) else fields
+
+
+# Fields that people write in several ways.
+_SHAPED = frozenset({"A", "choice1", "messages", "chosen", "rejected", "answers", "instances"})
+
+
+def _shaped(fields: dict[str, Any], row: Mapping[str, Any]) -> dict[str, Any]:
     for columns in _CHOICES:
         if {*columns} <= fields.keys() and "choices" not in fields:
             fields["choices"] = [fields[column] for column in columns]
             if "answers" in fields:
                 fields["label"] = fields.pop("answers")
-    if isinstance(fields.get("text"), list):
-        sentences = fields["text"]
-        fields["text"] = ("\n" if "paragraphs" in row else " ").join(map(str, sentences))
-        fields["sentences"] = sentences
     if isinstance(fields.get("messages"), list):
         fields["messages"] = [message(entry) for entry in fields["messages"]]
     for name in ("chosen", "rejected"):

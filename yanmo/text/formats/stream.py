@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 from yanmo.errors import DataError, gather, optional
 
@@ -31,6 +31,7 @@ class Member:
     path: Path
     compression: str  # "", "gz", "zst" or "zip"
     inside: str = ""
+    archive: zipfile.ZipFile | None = None  # open: its directory is read once, not once a member
 
     @property
     def name(self) -> str:
@@ -61,12 +62,46 @@ class Member:
             raise DataError(f"{self.path}: this is a folder; expected a data file") from None
 
 
+class _Zst(io.RawIOBase):
+    """The unpacked bytes of a .zst file of one or more frames. (zstandard's own reader ends without a word where a file is cut.)"""
+
+    def __init__(self, path: Path) -> None:
+        self.packed = path.open("rb")
+        self.new = optional("zstandard", "data").ZstdDecompressor().decompressobj
+        self.frame = self.new()
+        self.rest = b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while not self.rest:
+            packed = self.frame.unused_data if self.frame.eof else b""
+            packed = packed or self.packed.read(1 << 16)
+            if not packed:
+                if not self.frame.eof:
+                    raise EOFError("the last frame is cut short")
+                return 0
+            if self.frame.eof:
+                self.frame = self.new()
+            self.rest = self.frame.decompress(packed)
+        taken = self.rest[: len(buffer)]
+        self.rest = self.rest[len(taken) :]
+        buffer[: len(taken)] = taken
+        return len(taken)
+
+    def close(self) -> None:
+        self.packed.close()
+        super().close()
+
+
 def _zst(member: Member) -> BinaryIO:
-    return io.BufferedReader(optional("zstandard", "data").open(member.path, "rb"), 1 << 16)
+    return io.BufferedReader(_Zst(member.path), 1 << 20)
 
 
 def _zip(member: Member) -> BinaryIO:
-    return cast(BinaryIO, zipfile.ZipFile(member.path).open(member.inside))
+    archive = member.archive or _archive(member.path)
+    return cast(BinaryIO, archive.open(member.inside))
 
 
 _OPEN: dict[str, Callable[[Member], BinaryIO]] = {
@@ -93,18 +128,20 @@ def members(path: Path) -> list[Member]:
     if start == b"\x28\xb5\x2f\xfd":
         return [Member(path, "zst")]
     if start[:2] == b"PK" and path.suffix.lower() == ".zip":
+        archive = _archive(path)
+        names = [entry.filename for entry in archive.infolist() if not entry.is_dir()]
         return [
-            Member(path, "zip", name) for name in _entries(path) if PurePosixPath(name).suffix.lower() not in IMAGES
+            Member(path, "zip", name, archive) for name in names if PurePosixPath(name).suffix.lower() not in IMAGES
         ]
     return [Member(path, "")]
 
 
-def _entries(path: Path) -> list[str]:
-    """The names of the files in an archive that keeps within the limits."""
+def _archive(path: Path) -> zipfile.ZipFile:
+    """An archive that keeps within the limits."""
     _refuse(path, _directory_faults(path))
     try:
-        with zipfile.ZipFile(path) as archive:
-            entries = archive.infolist()
+        archive = zipfile.ZipFile(path)
+        entries = archive.infolist()
     except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
         raise DataError(f"{path}: not readable as .zip ({error})") from None
     faults = []
@@ -128,7 +165,7 @@ def _entries(path: Path) -> list[str]:
     if ratio > HIGHEST_RATIO:
         faults.append(f"unpacks to {ratio:,.0f} times its size; at most {HIGHEST_RATIO} times is read")
     _refuse(path, faults)
-    return [entry.filename for entry in entries if not entry.is_dir()]
+    return archive
 
 
 def _directory_faults(path: Path) -> list[str]:

@@ -92,7 +92,7 @@ def header(first: Sequence[str], others: Sequence[Sequence[str]], known: frozens
     names = [cell or f"column{i}" for i, cell in enumerate(cells, 1)]
     if KNOWN & {cell.lower() for cell in cells} or known & {*cells}:
         return names
-    words = all(len(name) < 40 and not _NUMBER.fullmatch(name) for name in names) and len({*names}) == len(names)
+    words = all(len(name) < 40 and _LETTER.search(name) for name in names) and len({*names}) == len(names)
     same = [row for row in others if len(row) == len(names)]
     numbers = any(all(_NUMBER.fullmatch(row[i]) for row in same) for i in range(len(names)))
     return names if words and same and numbers else []
