@@ -155,7 +155,9 @@ def train(texts: Sequence[str], settings: TokenizerSettings) -> Tokenizer:
     kind, vocab = settings.kind or KIND, settings.vocab or VOCAB
     try:
         return Tokenizer(vocabulary.train(texts, kind, vocab))
-    except Exception as error:  # tokenizers raises a bare Exception
+    except Exception as error:
+        if type(error) not in (Exception, ValueError):  # tokenizers raises a bare Exception
+            raise
         raise SettingsError(
             f"tokenizer.vocab: {vocab} can't be made ({error}). Raise it, or choose another tokenizer.kind"
         ) from None
