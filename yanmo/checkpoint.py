@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from yanmo import files, hub, models
 from yanmo import tasks as task_table
-from yanmo.errors import ModelError, SettingsError, gather
+from yanmo.errors import ModelError, SettingsError
 from yanmo.models import ModelSettings, hf
 from yanmo.models.base import Config, Family, heads_fault
 from yanmo.nn.embedding import Growth, grow, set_rows
@@ -82,7 +82,7 @@ def start(
     documents: the token ids of the texts, where these were encoded before; what a family learns from the text it learns from them.
     longest: of the rows, in tokens; a model with fewer positions is a SettingsError.
     """
-    _no_contradiction(settings, tokenizer)
+    models.check(settings, tokenizer)
     if settings.base is not None:
         if Path(settings.base).resolve() == folder.resolve():
             raise SettingsError(f"model.base: {settings.base} is the run folder itself; give another run=...")
@@ -124,7 +124,7 @@ def start(
 
 def expected(settings: ModelSettings, tokenizer: TokenizerSettings) -> int:
     """About how many parameters a run will train, told before its data is read. Raises what can be said against the base by then."""
-    _no_contradiction(settings, tokenizer)
+    models.check(settings, tokenizer)
     if settings.base is not None:
         folder = hub.resolve(settings.base)
         models.find(read_config(folder)["model_type"])
@@ -135,42 +135,15 @@ def expected(settings: ModelSettings, tokenizer: TokenizerSettings) -> int:
         return sum(parameter.numel() for parameter in family.module(config, "base").parameters())
 
 
-def _no_contradiction(settings: ModelSettings, tokenizer: TokenizerSettings) -> None:
-    """Raise SettingsError for keys that the others leave without a meaning."""
-    model = {f"model.{key}": getattr(settings, key) for key in ("family", "size", "vectors")}
-    cutter = {f"tokenizer.{key}": getattr(tokenizer, key) for key in ("kind", "vocab")}
-    faults = []
-    if settings.base is not None:
-        faults += [
-            f"{key}: says how a model from scratch is made, but model.base={settings.base} is given; leave one of them out"
-            for key, value in model.items()
-            if value is not None
-        ]
-    if (base := tokenizer.base or settings.base) is not None:
-        faults += [
-            f"{key}: says how a tokeniser is trained, but that of {base} is used; leave one of them out"
-            for key, value in cutter.items()
-            if value is not None
-        ]
-    gather(faults, "these settings contradict each other:", SettingsError)
-
-
 def extend(checkpoint: Checkpoint, tokenizer: Tokenizer, where: str) -> Checkpoint:
     """The same model with a tokeniser that has more tokens than its own: the row of a new token is the mean of the rows of the
     pieces that it was before; everything else stays as it is, to the bit.
 
     Raises SettingsError for a tokeniser in which a token of the old one is missing or has another id."""
     old, family, config = checkpoint.tokenizer, checkpoint.family, checkpoint.config
-    known, now = old.inner.get_vocab(), tokenizer.inner.get_vocab()
-    if moved := [
-        f"{token!r}: {id}, now {now.get(token, 'missing')}" for token, id in known.items() if now.get(token) != id
-    ]:
-        gather(
-            moved,
-            f"tokenizer.base: {where} does not extend the model's own tokeniser (`yanmo tokenizer add` makes one that does):",
-            SettingsError,
-        )
-    added = {id: old.encode(token, special=False) for token, id in now.items() if token not in known}
+    added = tokenizers.added(old, tokenizer, where)
+    if not family.vocabulary:
+        raise SettingsError(f"tokenizer.base: the vocabulary of a '{family.model_type}' can't grow")
     rows = config.vocab_size  # type: ignore[attr-defined]  # every family that has a vocabulary has it
     growth = Growth(rows, max(rows, 1 + max(added, default=0)), added)
     with shapes_only():

@@ -405,7 +405,7 @@ def test_a_disk_that_fills_up_during_a_run(
 ) -> None:
     words = [
         *new("model.base=", "train.steps=4", "train.evaluations=2"),
-        *SCRATCH,
+        SCRATCH[0],
         "tokenizer.base=model",
         "run=runs/x",
     ]

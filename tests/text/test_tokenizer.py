@@ -126,3 +126,46 @@ def test_a_vocabulary_that_can_not_be_made() -> None:
     texts = ["".join(map(chr, range(0x4E00, 0x4F00)))]
     with pytest.raises(SettingsError, match=r"tokenizer\.vocab: 100 can't be made .*another tokenizer\.kind"):
         tokenizer.train(texts, TokenizerSettings(kind="unigram", vocab=100))
+
+
+# kind, word, a text, the tokens it becomes
+ADDED = [
+    ("wordpiece", "磨字", "研磨字成", ["研", "磨字", "成"]),
+    ("wordpiece", "GrindStone", "the grindstone", ["the", "grindstone"]),
+    ("wordpiece", "Café", "a cafe", ["a", "cafe"]),
+    ("wordpiece", "grin", "grinds text", ["grinds", "text"]),  # only as a word of its own
+    ("wordpiece", "字10", "成字10", ["成", "字10"]),
+    ("bpe", "text! 磨", "text! 磨", ["text! 磨"]),
+    ("bpe", "ink stone", "ink stone", ["ink stone"]),
+    ("unigram", "naïve stone", "naïve stone", ["naïve stone"]),
+]
+
+
+@pytest.mark.parametrize(("kind", "word", "text", "tokens"), ADDED)
+def test_added_words(kind: str, word: str, text: str, tokens: list[str], tmp_path: Path) -> None:
+    old = tokenizer.train(TEXTS, TokenizerSettings.model_validate({"kind": kind, "vocab": 600}))
+    content = old.content()
+    made = tokenizer.add(old, [word, word])
+    assert old.content() == content
+    assert made.size == old.size + 1
+    made.save(tmp_path)
+    theirs = PreTrainedTokenizerFast(tokenizer_file=str(tmp_path / "tokenizer.json"))
+    for opened in (made, tokenizer.load(tmp_path)):
+        assert [piece.token for piece in opened.pieces(text)][1:-1] == tokens
+        assert opened.encode(text) == theirs(text)["input_ids"]
+        assert [opened.encode(line) for line in LINES if word not in line] == [
+            old.encode(line) for line in LINES if word not in line
+        ]
+    if word != "grin":
+        assert tokenizer.added(old, made, "x") == {old.size: old.encode(word, special=False)}
+    assert tokenizer.added(old, old, "x") == {}
+
+
+def test_words_that_can_not_be_added() -> None:
+    cutter = tokenizer.train(TEXTS, TokenizerSettings(kind="bpe", vocab=600))
+    with pytest.raises(SettingsError) as caught:
+        tokenizer.add(cutter, ["", "[MASK]", "naïve", "磨墨"])  # the library takes ï for a byte
+    assert str(caught.value).count("\n") == 3
+    assert all(
+        part in str(caught.value) for part in ("'': it is empty", "'[MASK]': it is a token", "'naïve': it would")
+    )

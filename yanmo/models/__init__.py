@@ -7,9 +7,10 @@ from typing import Any
 
 from pydantic import Field
 
-from yanmo.errors import ModelError, SettingsError
+from yanmo.errors import ModelError, SettingsError, gather
 from yanmo.models.base import Config, Family
 from yanmo.settings import Block
+from yanmo.text.tokenizer import TokenizerSettings
 
 FAMILIES = {
     "bert": "yanmo.models.bert",
@@ -40,6 +41,26 @@ def find(model_type: str) -> Family:
         raise ModelError(f"model_type '{model_type}' is not a family that Yanmo knows; known: {', '.join(FAMILIES)}")
     family: Family = importlib.import_module(FAMILIES[model_type]).FAMILY
     return family
+
+
+def check(settings: ModelSettings, tokenizer: TokenizerSettings) -> None:
+    """Raise SettingsError for keys that others leave without a meaning."""
+    model = {f"model.{key}": getattr(settings, key) for key in ("family", "size", "vectors")}
+    cutter = {f"tokenizer.{key}": getattr(tokenizer, key) for key in ("kind", "vocab")}
+    faults = []
+    if settings.base is not None:
+        faults += [
+            f"{key}: says how a model from scratch is made, but model.base={settings.base} is given; leave one of them out"
+            for key, value in model.items()
+            if value is not None
+        ]
+    if (base := tokenizer.base or settings.base) is not None:
+        faults += [
+            f"{key}: says how a tokeniser is trained, but that of {base} is used; leave one of them out"
+            for key, value in cutter.items()
+            if value is not None
+        ]
+    gather(faults, "these settings contradict each other:", SettingsError)
 
 
 def configure(settings: ModelSettings, **values: Any) -> tuple[Family, Config]:

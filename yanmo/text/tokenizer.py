@@ -155,7 +155,9 @@ def train(texts: Sequence[str], settings: TokenizerSettings) -> Tokenizer:
     kind, vocab = settings.kind or KIND, settings.vocab or VOCAB
     try:
         return Tokenizer(vocabulary.train(texts, kind, vocab))
-    except Exception as error:  # tokenizers raises a bare Exception
+    except Exception as error:
+        if type(error) not in (Exception, ValueError):  # tokenizers raises a bare Exception
+            raise
         raise SettingsError(
             f"tokenizer.vocab: {vocab} can't be made ({error}). Raise it, or choose another tokenizer.kind"
         ) from None
@@ -170,16 +172,39 @@ def add(old: Tokenizer, words: Sequence[str]) -> Tokenizer:
     words = list(dict.fromkeys(word.strip() for word in words))
     lost = {"": "it is empty"} if "" in words else {}
     lost |= {word: "it is a token already" for word in words if inner.token_to_id(word) is not None}
+    # Case and accents are the normaliser's business; of a word without them it would only take the characters apart.
     inner.add_tokens(
-        [AddedToken(word, single_word=language([word]) != "zh", normalized=True) for word in words if word not in lost]
+        [
+            AddedToken(word, single_word=language([word]) != "zh", normalized=word.lower() != word.upper())
+            for word in words
+            if word not in lost
+        ]
     )
     made = Tokenizer(inner)
     for word in words:
         ids = made.encode(word, special=False)
-        if word not in lost and (ids != [inner.token_to_id(word)] or made.decode(ids) != word):
+        if word not in lost and (len(ids) != 1 or _plain(inner, made.decode(ids)) != _plain(inner, word)):
             lost[word] = f"it would be read as {made.decode(ids)!r}"
     gather([f"{word!r}: {why}" for word, why in lost.items()], "tokens: these can't be added:", SettingsError)
     return made
+
+
+def added(old: Tokenizer, new: Tokenizer, where: str) -> dict[int, list[int]]:
+    """The tokens that `new` has and `old` lacks: id -> the pieces that `old` cuts the token into.
+
+    Raises SettingsError where a token of the old one is missing or has another id."""
+    known, now = old.inner.get_vocab(), new.inner.get_vocab()
+    gather(
+        [f"{token!r}: {id}, there {now.get(token, 'missing')}" for token, id in known.items() if now.get(token) != id],
+        f"tokenizer.base: {where} does not extend the model's own tokeniser (`yanmo tokenizer add` makes one that does):",
+        SettingsError,
+    )
+    return {id: old.encode(token, special=False) for token, id in now.items() if token not in known}
+
+
+def _plain(inner: tokenizers.Tokenizer, text: str) -> str:
+    """A text as `inner` reads it, without spaces."""
+    return "".join((inner.normalizer.normalize_str(text) if inner.normalizer else text).split())
 
 
 def statistics(cutter: Tokenizer, texts: Sequence[str]) -> dict[str, dict[str, float]]:

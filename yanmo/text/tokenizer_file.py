@@ -60,7 +60,7 @@ def read(file: Path) -> tokenizers.Tokenizer:
 def _faults(content: dict[str, Any]) -> Iterator[str]:
     model = content.get("model")
     model = model if isinstance(model, dict) else {}
-    vocabulary, added = model.get("vocab") or (), content.get("added_tokens") or ()
+    vocabulary, added = model.get("vocab") or [], content.get("added_tokens") or []
     if isinstance(vocabulary, (dict, list)) and isinstance(added, list):
         if (count := len(vocabulary) + len(added)) > MOST:
             yield f"{count:,} tokens; at most {MOST:,} are read"

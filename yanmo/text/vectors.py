@@ -39,7 +39,9 @@ def read(path: Path, words: Collection[str], width: int) -> dict[str, np.ndarray
                         continue
                 # From the right: a word may hold a space.
                 word, *numbers = line.rsplit(b" ", width)
-                if len(numbers) != width:
+                if len(line) >= _LINE - 1:
+                    faults.append(f"{path}:{number}: over {_LINE:,} bytes, expected a word and {width} numbers")
+                elif len(numbers) != width:
                     faults.append(f"{path}:{number}: {len(line.split()) - 1} numbers, expected a word and {width}")
                 elif word in wanted and (key := word.decode()) not in found:
                     try:

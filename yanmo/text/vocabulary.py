@@ -13,6 +13,7 @@ text that spells a special token ("[MASK]") means that token.
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from itertools import chain
 
 import numpy as np
 import tokenizers
@@ -45,18 +46,24 @@ def _wordpiece(texts: Sequence[str], vocab: int) -> tokenizers.Tokenizer:
     the commonest are kept; a character that is rarer than all of them is [UNK]."""
     pieces = _like_bert(models.BPE())
     pieces.train_from_iterator(texts, trainers.BpeTrainer(vocab_size=vocab, show_progress=False))
-    counts: Counter[str] = Counter()
+    totals = np.zeros(2 * pieces.get_vocab_size(), np.int64)  # of each piece: at the beginning of a word, within it
     for start in range(0, len(texts), _AT_ONCE):
-        for encoding in pieces.encode_batch(list(texts[start : start + _AT_ONCE])):
-            before = None
-            for piece, word in zip(encoding.tokens, encoding.word_ids, strict=True):
-                prefix, before = ("##" if word == before else ""), word
-                counts[prefix + piece] += 1
-                if len(piece) > 1:
-                    counts.update([prefix + piece[0], *(f"##{character}" for character in piece[1:])])
+        found = pieces.encode_batch(list(texts[start : start + _AT_ONCE]))
+        ids = np.fromiter(chain.from_iterable(encoding.ids for encoding in found), np.int64)
+        # A -1 before each text, so that its first word is not taken for the last one of the text before.
+        words = np.fromiter(chain.from_iterable([-1, *encoding.word_ids] for encoding in found), np.int64)
+        within = (np.diff(words, prepend=-1) == 0)[words >= 0]
+        totals += np.bincount(2 * ids + within, minlength=len(totals))
+    counts: Counter[str] = Counter()
+    for piece, id in pieces.get_vocab().items():
+        for prefix, total in zip(("", "##"), totals[2 * id : 2 * id + 2].tolist(), strict=True):
+            if total:
+                counts[prefix + piece] += total
+                for place, character in enumerate(piece if len(piece) > 1 else ""):
+                    counts[("##" if place else prefix) + character] += total
     ranked = sorted(counts, key=lambda piece: (-counts[piece], piece))[: vocab - len(SPECIAL)]
-    ids = {piece: id for id, piece in enumerate([*SPECIAL, *ranked])}
-    inner = _like_bert(models.WordPiece(ids, unk_token="[UNK]", max_input_chars_per_word=100))
+    numbered = {piece: id for id, piece in enumerate([*SPECIAL, *ranked])}
+    inner = _like_bert(models.WordPiece(numbered, unk_token="[UNK]", max_input_chars_per_word=100))
     inner.decoder = decoders.WordPiece()
     inner.add_special_tokens(list(SPECIAL))
     return inner
