@@ -174,7 +174,14 @@ def test_leftovers_are_found_and_mended(tmp_path: Path) -> None:
     make(tmp_path / "done", a="new")
     make(tmp_path / "done.old.partial", a="old")  # a crash after both
     found = files.partials(tmp_path)
-    expected = [".tmpAb3dE9", "a.txt.partial", "done.old.partial", "sub/run.partial", "sub/whole.old.partial", "sub/whole.partial"]
+    expected = [
+        ".tmpAb3dE9",
+        "a.txt.partial",
+        "done.old.partial",
+        "sub/run.partial",
+        "sub/whole.old.partial",
+        "sub/whole.partial",
+    ]
     assert [str(path.relative_to(tmp_path)) for path in found] == expected
     assert files.mend(tmp_path) == found
     assert files.partials(tmp_path) == []
