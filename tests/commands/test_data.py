@@ -68,8 +68,8 @@ def test_from_python_and_again(here: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["rows.csv"], "expected `yanmo data clean"),
-        (["clean"], "expected `yanmo data clean"),
+        (["rows.csv"], "expected `yanmo data inspect"),
+        (["clean"], "expected `yanmo data inspect"),
         (["clean", "none.csv"], "none.csv: no such file"),
         (["clean", "rows.csv", "out=."], "holds a file that is to be cleaned"),
         (["clean", "rows.csv", "out=mine"], "holds what this command did not write"),
