@@ -67,6 +67,7 @@ def test_pretrained_then_finetuned(data: Path, tmp_path: Path) -> None:
     assert model.config.vocab_size == yanmo.load(tmp_path / "pre").tokenizer.size
     asked = settings("finetune", data, tmp_path / "fine")
     asked["model"] = {"base": str(tmp_path / "pre"), "config": {"hidden_dropout_prob": 0.2}}
+    asked["tokenizer"] = {}
     yanmo.finetune(**asked)
     assert json.loads((tmp_path / "fine" / "config.json").read_text())["hidden_dropout_prob"] == 0.2
 

@@ -72,7 +72,7 @@ EARLY: dict[str, tuple[dict[str, Any], int, str]] = {
     "no test file": ({"data": {"train": "{long}", "test": "nosuch.tsv"}}, 1, "nosuch.tsv: no such file"),
     "no device": ({"machine": {"device": "cuda:99"}}, 2, "machine.device"),
     "no tokeniser": ({"tokenizer": {"base": "nosuch"}}, 1, "nosuch: no tokeniser here"),
-    "no base": ({"model": {"base": "nosuch/model"}}, 1, "nosuch/model"),
+    "no base": ({"model": {"base": "nosuch/model"}, "tokenizer": {}}, 1, "nosuch/model: no such folder"),
 }
 
 
