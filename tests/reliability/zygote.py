@@ -56,7 +56,7 @@ class Zygote:
 
 
 def spied(place: Path) -> list[dict[str, Any]]:
-    """What a trial noted: {"what": ready, step, saving or saved, "step", "time", "resident" (MB)}; a line that a kill cut is left out."""
+    """What a trial noted: {"what": ready, step, saving, saved or over, "step", "time", "resident" (MB)}; a line that was cut is left out."""
     lines = []
     spy = place / "spy"
     for text in spy.read_text().splitlines() if spy.exists() else []:
@@ -136,6 +136,7 @@ def _child(trial: dict[str, Any]) -> None:
     status = 70
     try:
         status = __main__.main(trial["words"])
+        note("over")  # the system may take its time to put the process away
     except BaseException:
         import traceback
 
