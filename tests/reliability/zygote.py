@@ -56,7 +56,7 @@ class Zygote:
 
 
 def spied(place: Path) -> list[dict[str, Any]]:
-    """What a trial noted: {"what": ready, step, saving, saved or over, "step", "time", "resident" (MB)}; a line that was cut is left out."""
+    """What a trial noted: {"what": ready, step, saving, saved or over, "step", "time", "resident" (MB)}; a cut line is left out."""
     lines = []
     spy = place / "spy"
     for text in spy.read_text().splitlines() if spy.exists() else []:
