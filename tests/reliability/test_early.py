@@ -91,7 +91,7 @@ def test_r5_early_failure(
         answer = zygote.run({**wanted, **json.loads(told)}, ROW.verb, tmp_path / "trial")
         log, notes = (tmp_path / "trial/log").read_text(), spied(tmp_path / "trial")
         assert (answer["status"], expected in log) == (status, True), f"{name}: {log}"
-        assert "Traceback" not in log and [note["what"] for note in notes] == ["ready"]
+        assert "Traceback" not in log and [note["what"] for note in notes] == ["ready", "over"]
         slowest = max(slowest, answer["ended"] - notes[0]["time"])
     assert slowest <= 2
     figure("R5", mistakes=len(EARLY), slowest_seconds=round(slowest, 3))
