@@ -54,7 +54,10 @@ def tests() -> list[dict[str, Any]]:
             sys.exit("a promise is broken; nothing is written")
         found = json.loads(figures.read_text("utf-8"))
     print(f"the tests took {time.monotonic() - began:.0f} s")
-    return [{**entry, "command": f"pytest '{entry.pop('test')}'"} for entry in found]
+    return [
+        {**{key: value for key, value in entry.items() if key != "test"}, "command": f"pytest '{entry['test']}'"}
+        for entry in found
+    ]
 
 
 def saving() -> list[dict[str, Any]]:
