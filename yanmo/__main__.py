@@ -21,7 +21,7 @@ from yanmo.errors import Interrupted, StorageError, YanmoError
 VERBS = {
     "demo": "The whole life of a small language model on real Chinese reviews, in ten minutes.",
     "tokenizer": "train: a tokeniser from text files. show: how a text is cut. encode: text files into token shards.",
-    "data": "inspect: what to know of rows. clean: the rows worth keeping, and what became of the others. split: parts that stay.",
+    "data": "inspect: what to know of rows. clean: the rows worth keeping. split: parts that stay. augment: more rows.",
     "pretrain": "Pre-train a model on text, from scratch or continued.",
     "finetune": "Train a model for a task on labelled rows.",
     "evaluate": "Score a run on labelled rows.",

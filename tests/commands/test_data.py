@@ -68,10 +68,10 @@ def test_from_python_and_again(here: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["rows.csv"], "expected `yanmo data inspect"),
-        (["clean"], "expected `yanmo data inspect"),
+        (["rows.csv"], "expected `yanmo data VERB"),
+        (["clean"], "expected `yanmo data VERB"),
         (["clean", "none.csv"], "none.csv: no such file"),
-        (["clean", "rows.csv", "out=."], "holds a file that is to be cleaned"),
+        (["clean", "rows.csv", "out=."], "holds a file that is to be read"),
         (["clean", "rows.csv", "out=mine"], "holds what this command did not write"),
         (["clean", "rows.csv", "sub/rows.csv", "out=clean"], "two files would be written under this name"),
         (["clean", "rows.csv", "clean.personal=[FAX]"], "clean.personal"),

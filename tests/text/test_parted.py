@@ -81,6 +81,36 @@ def test_mistakes(tmp_path: Path) -> None:
         split(file, out=tmp_path / "d", parts={"train": 0.5})
 
 
+@pytest.mark.parametrize("verb", ["split", "clean", "augment", "inspect"])
+def test_a_folder_of_somebody_else_is_not_written_over(verb: str, tmp_path: Path) -> None:
+    file = table(tmp_path / "rows.tsv", [("a", f"text number {i}") for i in range(50)])
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/thesis.txt").write_text("years of work")
+    with pytest.raises(SettingsError, match="holds what this command did not write"):
+        yanmo.data(verb, file, out=tmp_path / "mine")
+    with pytest.raises(SettingsError, match="holds a file that is to be read"):
+        yanmo.data(verb, file, out=tmp_path)
+    assert (tmp_path / "mine/thesis.txt").read_text() == "years of work"
+
+
+def test_augment_adds_marked_rows_that_a_seed_repeats(tmp_path: Path) -> None:
+    file = table(tmp_path / "rows.tsv", [("a", f"a good room number {i}") for i in range(20)])
+    (tmp_path / "synonyms.txt").write_text("good fine nice\n")
+    asked = {"augment": {"transforms": ["delete", "synonym"]}, "synonyms": tmp_path / "synonyms.txt"}
+    found = yanmo.data("augment", file, out=tmp_path / "out", **asked)
+    counts = found["parts"]["rows"]
+    assert counts["rows"] == 20 + counts["new"] and counts["new"] > 20
+    rows = [json.loads(line) for line in (tmp_path / "out/rows.jsonl").read_text().splitlines()]
+    assert {row.get("augmented") for row in rows} == {None, "delete", "synonym"}
+    assert all(row["label"] == "a" for row in rows)
+    assert all("fine" in row["text"] or "nice" in row["text"] for row in rows if row.get("augmented") == "synonym")
+    before = (tmp_path / "out/rows.jsonl").read_bytes()
+    yanmo.data("augment", file, out=tmp_path / "out", **asked)
+    assert (tmp_path / "out/rows.jsonl").read_bytes() == before
+    yanmo.data("augment", file, out=tmp_path / "out", seed=1, **asked)
+    assert (tmp_path / "out/rows.jsonl").read_bytes() != before
+
+
 def test_inspect_finds_the_known_leaks(shared_data: Path, tmp_path: Path) -> None:
     """By a data set's folder alone; the page is whole."""
     found = yanmo.data("inspect", shared_data / "finance/finfe_zh", out=tmp_path)

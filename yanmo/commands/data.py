@@ -1,7 +1,8 @@
 """`yanmo data inspect FILE...`: what to know of rows before training on them. `yanmo data clean FILE... out=FOLDER`: the rows worth
-keeping, and what became of all others. `yanmo data split FILE... out=FOLDER`: parts that stay what they are when rows are added."""
+keeping, and what became of all others. `yanmo data split FILE... out=FOLDER`: parts that stay what they are when rows are added.
+`yanmo data augment FILE... out=FOLDER`: the rows, and new ones made of them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,22 +14,25 @@ from yanmo.commands import data_report
 from yanmo.errors import SettingsError, gather
 from yanmo.progress import bar, say
 from yanmo.settings import Words
+from yanmo.text import augment as augmenting
 from yanmo.text import cleaning, formats, parted, sources
+from yanmo.text.augment import Augment
 from yanmo.text.cleaning import Duplicates, Rows
 from yanmo.text.parted import Division
 from yanmo.text.rules import Clean
 
-REJECTS, COUNTS = "rejects.jsonl", "counts.json"
+REJECTS, COUNTS, REPORT = "rejects.jsonl", "counts.json", "report.html"
 
 
 class Settings(Rows):
-    out: Path = Field(
-        Path("runs/data"), description="the folder that gets the kept rows, rejects.jsonl and counts.json"
-    )
+    out: Path | None = Field(None, description="the folder that gets what is made; null: runs/data-VERB")
     max_bad: float = Field(0.01, ge=0, le=1, description="the largest share of a file's rows that may be quarantined")
     clean: Clean = Field(default_factory=Clean, description="what is changed, and what is dropped")
     duplicates: Duplicates = Field(default_factory=Duplicates)
     division: Division = Field(default_factory=Division, description="split: how the rows are divided")
+    augment: Augment = Field(default_factory=Augment, description="augment: which rows are added")
+    synonyms: Path | None = Field(None, description="augment: a file with a word and its synonyms on each line")
+    seed: int = Field(0, ge=0, description="augment: of all randomness")
 
 
 def data(verb: str, *paths: str | Path, settings: str | Path | None = None, **keys: Any) -> dict[str, Any]:
@@ -40,14 +44,14 @@ def data(verb: str, *paths: str | Path, settings: str | Path | None = None, **ke
 def command(words: Words[Settings]) -> dict[str, Any]:
     verb, given = (str(words.paths[0]), words.paths[1:]) if words.paths else ("", [])
     if verb not in _VERBS or not given:
-        raise SettingsError(
-            "expected `yanmo data inspect FILE...`, `yanmo data clean FILE... out=FOLDER` or `yanmo data split FILE...`"
-        )
+        raise SettingsError(f"expected `yanmo data VERB FILE... out=FOLDER`, where VERB is one of {', '.join(_VERBS)}")
     sources.present(given)
-    return _VERBS[verb](words, given)
+    out = words.settings.out or Path("runs") / f"data-{verb}"
+    _own(out, given, _VERBS[verb][1])
+    return _VERBS[verb][0](words, given, out)
 
 
-def _inspect(words: Words[Settings], given: Sequence[Path]) -> dict[str, Any]:
+def _inspect(words: Words[Settings], given: Sequence[Path], out: Path) -> dict[str, Any]:
     found = {}
     with bar("reading"):
         parts = parted.read(given)
@@ -65,53 +69,77 @@ def _inspect(words: Words[Settings], given: Sequence[Path]) -> dict[str, Any]:
             "files": found,
             **inspection.inspect({name: [row.example for row in rows] for name, rows in parts.items()}),
         }
-    page = words.settings.out / "report.html" if "out" in words.settings.model_fields_set else Path("report.html")
+    page = out / REPORT
     data_report.write(page, facts)
     if not words.json:
         data_report.show(facts, page)
     return {**facts, "report": str(page)}
 
 
-def _split(words: Words[Settings], given: Sequence[Path]) -> dict[str, Any]:
-    asked = words.settings
+def _split(words: Words[Settings], given: Sequence[Path], out: Path) -> dict[str, Any]:
     with bar("reading"):
         rows = [row for part in parted.read(given).values() for row in part]
     with bar("dividing"):
-        contents, facts = parted.divide(rows, asked.out, asked.division)
-        files.write_folder(asked.out, contents)
+        contents, facts = parted.divide(rows, out, words.settings.division)
+        files.write_folder(out, contents)
     for name, count in facts["parts"].items():
-        say(f"{asked.out / name}.jsonl: {count:,} rows")
+        say(f"{out / name}.jsonl: {count:,} rows")
     if facts["set_aside"]:
-        say(f"{asked.out / parted.ASIDE}: {facts['set_aside']:,} rows that would join rows of different parts")
-    return {"out": str(asked.out), **facts}
+        say(f"{out / parted.ASIDE}: {facts['set_aside']:,} rows that would join rows of different parts")
+    return {"out": str(out), **facts}
 
 
-def _clean(words: Words[Settings], given: Sequence[Path]) -> dict[str, Any]:
+def _augment(words: Words[Settings], given: Sequence[Path], out: Path) -> dict[str, Any]:
     asked = words.settings
-    _check(given, asked.out)
+    lines = list(sources.lines(asked.synonyms)) if asked.synonyms else []
+    synonyms = augmenting.read_synonyms(lines, str(asked.synonyms))
+    with bar("augmenting"):
+        parts = {
+            name: parted.augmented(rows, lambda text: augmenting.augment(text, asked.augment, asked.seed, synonyms))
+            for name, rows in parted.read(given).items()
+        }
+        counts = {
+            name: {"rows": len(rows), "new": sum("augmented" in row for row in rows)} for name, rows in parts.items()
+        }
+        contents: dict[str, files.Content] = {f"{name}.jsonl": parted.json_lines(rows) for name, rows in parts.items()}
+        files.write_folder(out, {**contents, COUNTS: files.to_json(counts)})
+    for name, count in counts.items():
+        say(f"{out / name}.jsonl: {count['rows']:,} rows, {count['new']:,} of them new")
+    return {"out": str(out), "parts": counts}
+
+
+def _clean(words: Words[Settings], given: Sequence[Path], out: Path) -> dict[str, Any]:
+    asked = words.settings
+    names = [path.name for path in given]
+    taken = sorted({name for name in names if names.count(name) > 1 or name in (REJECTS, COUNTS, files.MANIFEST)})
+    gather([f"{name}: two files would be written under this name" for name in taken], "rename these:", SettingsError)
     with bar(f"cleaning {', '.join(map(str, given))}"):
         tables = cleaning.clean(given, asked, asked.clean, asked.duplicates, asked.max_bad)
         found = {str(table.path): cleaning.counts(table) for table in tables}
         contents: dict[str, files.Content] = {table.path.name: cleaning.kept(table) for table in tables}
         contents |= {REJECTS: cleaning.rejects(tables), COUNTS: files.to_json(found)}
-        files.write_folder(asked.out, contents)
+        files.write_folder(out, contents)
     for path, counts in found.items():
         dropped = ", ".join(f"{rule} {number:,}" for rule, number in counts["rules"].items()) or "nothing dropped"
         say(f"{path}: {counts['kept']:,} of {counts['rows']:,} rows kept ({dropped})")
-    say(f"{asked.out}: the kept rows, {REJECTS}, {COUNTS}")
-    return {"out": str(asked.out), "files": found}
+    say(f"{out}: the kept rows, {REJECTS}, {COUNTS}")
+    return {"out": str(out), "files": found}
 
 
-_VERBS = {"inspect": _inspect, "clean": _clean, "split": _split}
+# verb -> what it does, and the file by which it knows a folder that it made
+_VERBS: dict[str, tuple[Callable[[Words[Settings], Sequence[Path], Path], dict[str, Any]], str]] = {
+    "inspect": (_inspect, REPORT),
+    "clean": (_clean, COUNTS),
+    "split": (_split, parted.FACTS),
+    "augment": (_augment, COUNTS),
+}
 
 
-def _check(given: Sequence[Path], out: Path) -> None:
-    """Refuse what would write over something: two files of one name, and a folder that this command did not make."""
-    names = [path.name for path in given]
-    taken = sorted({name for name in names if names.count(name) > 1 or name in (REJECTS, COUNTS, files.MANIFEST)})
-    gather([f"{name}: two files would be written under this name" for name in taken], "rename these:", SettingsError)
+def _own(out: Path, given: Sequence[Path], mark: str) -> None:
+    """Refuse to write over what this verb did not make: its folder is replaced as a whole."""
     if any(out.resolve() in path.resolve().parents for path in given):
-        raise SettingsError(f"out: '{out}' holds a file that is to be cleaned; give another folder")
-    foreign = out.exists() and (not out.is_dir() or any(out.iterdir())) and not (out / COUNTS).is_file()
-    if foreign or (out.is_dir() and any(out.iterdir()) and files.verify(out)):
+        raise SettingsError(f"out: '{out}' holds a file that is to be read; give another folder")
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return
+    if not (out / mark).is_file() or (mark != REPORT and files.verify(out)):
         raise SettingsError(f"out: '{out}' holds what this command did not write; give another folder")

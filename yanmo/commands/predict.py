@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +20,6 @@ from yanmo.settings import Block, Words
 from yanmo.tasks import OBJECTIVES
 from yanmo.text import sources
 from yanmo.text.sources import Columns, Example
-from yanmo.text.tables import safe
 
 _FORMATS = (".csv", ".tsv", ".jsonl", ".json")
 
@@ -97,3 +97,12 @@ def _format(rows: Sequence[dict[str, Any]], kind: str) -> str:
     buffer = io.StringIO()
     csv.writer(buffer, lineterminator="\n").writerows(cells)
     return buffer.getvalue()
+
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠")
+_NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
+
+
+def safe(cell: str) -> str:
+    """The cell, with a leading quote where a spreadsheet would take it for a formula (OWASP, CSV injection). Numbers stay."""
+    return "'" + cell if cell.startswith(_FORMULA) and not _NUMBER.fullmatch(cell) else cell

@@ -4,7 +4,7 @@ The rows of an earlier division stand in the files that it left: they are read a
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -15,13 +15,12 @@ from pydantic import Field
 from yanmo.errors import DataError, SettingsError
 from yanmo.files import Content, to_json
 from yanmo.settings import Block
-from yanmo.text import divide as dividing
 from yanmo.text import formats, minhash
+from yanmo.text import split as splitting
 from yanmo.text.clean import canonical
 from yanmo.text.cleaning import COMPARED
 from yanmo.text.dedup import Grams
 from yanmo.text.sources import Example
-from yanmo.text.split import key
 
 ASIDE, FACTS = "set-aside.jsonl", "split.json"
 # What a row says, by its standard columns; the first of a line that a row has.
@@ -91,13 +90,13 @@ def divide(rows: Sequence[Parted], out: Path, asked: Division) -> tuple[dict[str
     """(the files of the folder `out`, the facts). Rows that stand in `out` already keep their part, and need not be
     among `rows`. Raises SettingsError for a folder that holds another division."""
     known, before, cuts = _before(out, asked)
-    new = [row for row in rows if key(row.example.texts[0]) not in known]
+    new = [row for row in rows if splitting.key(row.example.texts[0]) not in known]
     every = [*before, *new]
-    keys = [key(row.example.texts[0]) for row in every]
+    keys = [splitting.key(row.example.texts[0]) for row in every]
     groups = _column(every, asked) if asked.by in ("group", "time") else None
     if asked.by == "time" and groups is not None:
-        cuts = cuts or dividing.begins(groups, asked.parts)
-    parts = dividing.divide(
+        cuts = cuts or splitting.begins(groups, asked.parts)
+    parts = splitting.divide(
         keys,
         together(every, keys, asked, groups if asked.by == "group" else None).tolist(),
         asked.parts,
@@ -165,9 +164,25 @@ def _before(out: Path, asked: Division) -> tuple[dict[str, str], list[Parted], l
     parts = {
         name: read([out / f"{name}.jsonl"])[name] for name in asked.parts if (out / f"{name}.jsonl").stat().st_size
     }
-    known = {key(row.example.texts[0]): name for name, rows in parts.items() for row in rows}
+    known = {splitting.key(row.example.texts[0]): name for name, rows in parts.items() for row in rows}
     return known, [row for rows in parts.values() for row in rows], facts["cuts"]
 
 
+def augmented(rows: Sequence[Parted], more: Callable[[str], Sequence[tuple[str, str]]]) -> list[dict[str, Any]]:
+    """The fields of the rows, each followed by those that `more` makes of its text: (transform, new text). A new row says in
+    `augmented` how it was made, and bears no id."""
+    found: list[dict[str, Any]] = []
+    for row in rows:
+        found.append(row.fields)
+        if isinstance(text := row.fields.get("text"), str):
+            kept = {name: value for name, value in row.fields.items() if name != "id"}
+            found += [{**kept, "text": new, "augmented": transform} for transform, new in more(text)]
+    return found
+
+
+def json_lines(rows: Sequence[Mapping[str, Any]]) -> str:
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+
+
 def _lines(rows: Sequence[Parted]) -> str:
-    return "".join(json.dumps(row.fields, ensure_ascii=False) + "\n" for row in rows)
+    return json_lines([row.fields for row in rows])

@@ -1,6 +1,8 @@
+"""What `yanmo predict` writes for a spreadsheet."""
+
 import pytest
 
-from yanmo.text.tables import safe
+from yanmo.commands.predict import safe
 
 
 @pytest.mark.parametrize("cell", ["=1+1", "+A1", "-A1", "@SUM(A1)", "\t=1", "\r=1", "=", "-", "＝1+1", "-2+3", "=-1"])
