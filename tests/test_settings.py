@@ -291,3 +291,20 @@ def test_differences() -> None:
     new = {"a": 1, "b": {"c": 3}, "e": "x", "machine": {"threads": 2}}
     said = settings.differences(old, new, ignore=("machine",))
     assert said == ["b.c: was 2, now 3", "e: was '(absent)', now 'x'", "f: was 'y', now '(absent)'"]
+
+
+def test_compose_gives_what_is_read_back(tmp_path: Path) -> None:
+    entries = {
+        "run": (Path("runs/x"), "where"),
+        "model.config": ({"a": 0.1}, ""),
+        "model.size": ("tiny", "why"),
+        "train.lr": (5e-4, ""),
+    }
+    path = tmp_path / "x.yaml"
+    path.write_text(text := settings.compose(entries))
+    assert settings.read_file(path)[0] == {
+        "run": "runs/x",
+        "model": {"config": {"a": 0.1}, "size": "tiny"},
+        "train": {"lr": 5e-4},
+    }
+    assert "run: runs/x  # where\n" in text and "  size: tiny  # why\n" in text

@@ -11,6 +11,7 @@ _FUNCTIONS = {
     "data": "yanmo.commands.data",
     "demo": "yanmo.commands.demo",
     "pretrain": "yanmo.commands.pretrain",
+    "init": "yanmo.commands.init",
     "finetune": "yanmo.commands.finetune",
     "evaluate": "yanmo.commands.evaluate",
     "predict": "yanmo.commands.predict",
@@ -23,11 +24,12 @@ if TYPE_CHECKING:
     from yanmo.commands.doctor import doctor as doctor
     from yanmo.commands.evaluate import evaluate as evaluate
     from yanmo.commands.finetune import finetune as finetune
+    from yanmo.commands.init import init as init
     from yanmo.commands.predict import predict as predict
     from yanmo.commands.pretrain import pretrain as pretrain
     from yanmo.engine import load as load
 
-__all__ = ["__version__", "data", "demo", "doctor", "evaluate", "finetune", "load", "predict", "pretrain"]
+__all__ = ["__version__", "data", "demo", "doctor", "evaluate", "finetune", "init", "load", "predict", "pretrain"]
 
 
 def __getattr__(name: str) -> Any:

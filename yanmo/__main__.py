@@ -20,8 +20,9 @@ from yanmo.errors import Interrupted, StorageError, YanmoError
 
 VERBS = {
     "demo": "The whole life of a small language model on real Chinese reviews, in ten minutes.",
+    "init": "Look at a data file and write the settings for it: task, columns, a size that this machine trains in time.",
     "tokenizer": "train: a tokeniser from text files. show: how a text is cut. encode: text files into token shards.",
-    "data": "inspect: what to know of rows. clean: the rows worth keeping. split: parts that stay. augment: more rows.",
+    "data": "inspect: what to know of rows. clean: the rows worth keeping. split: parts that stay. augment, label: more rows.",
     "pretrain": "Pre-train a model on text, from scratch or continued.",
     "finetune": "Train a model for a task on labelled rows.",
     "evaluate": "Score a run on labelled rows.",
@@ -30,6 +31,7 @@ VERBS = {
 }
 EXAMPLES = {
     "demo": "yanmo demo",
+    "init": "yanmo init train.tsv minutes=10",
     "data": "yanmo data inspect train.tsv test.tsv",
     "tokenizer": "yanmo tokenizer train reviews.txt tokenizer.vocab=8000 out=runs/tokenizer",
     "pretrain": "yanmo pretrain text.txt run=runs/mine train.minutes=5",

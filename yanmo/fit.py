@@ -275,6 +275,10 @@ def _batches_per_epoch(job: Job) -> int:
     return len(batches.plan(lengths(job.train), job.settings.batch_tokens, job.seed, 0, rows))
 
 
+def steps_per_epoch(job: Job) -> float:
+    return _batches_per_epoch(job) / job.settings.accumulate
+
+
 def _optimiser(job: Job) -> torch.optim.Optimizer:
     settings = job.settings
     return optim.make(
@@ -292,13 +296,13 @@ def _budget(job: Job, run: Run) -> int:
     if "steps" in run.record:
         return int(run.record["steps"])
     sizes = lengths(job.train)
-    per_epoch = _batches_per_epoch(job) / settings.accumulate
+    per_epoch = steps_per_epoch(job)
     if settings.steps is not None:
         steps = settings.steps
     elif settings.tokens is not None:
         steps = round(settings.tokens / (int(sizes.sum()) / per_epoch))
     elif settings.minutes is not None:
-        steps = _probe(job, 60 * settings.minutes)
+        steps = steps_within(job, 60 * settings.minutes)
     else:
         assert settings.epochs is not None  # noqa: S101 (the settings' validator)
         steps = round(settings.epochs * per_epoch)
@@ -307,7 +311,7 @@ def _budget(job: Job, run: Run) -> int:
     return steps
 
 
-def _probe(job: Job, seconds: float) -> int:
+def steps_within(job: Job, seconds: float) -> int:
     """How many steps, with their evaluations, fit into `seconds` on this machine. Leaves weights and random state as they were: the
     steps that are timed are real ones, at a learning rate of 0."""
     model = job.checkpoint.model.to(job.device)

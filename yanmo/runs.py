@@ -161,22 +161,22 @@ class Run:
                 files.remove(folder)
 
     def retire(self, newest: int, every: int | None) -> None:
-        """Remove the checkpoints that are neither among the newest, nor needed by these, nor to be kept for good (each `every` steps). One
-        that can't be removed is named and left."""
+        """Remove the checkpoints that are neither among the newest, nor to be kept for good (each `every` steps), nor needed by one of
+        these. One that can't be removed is named and left."""
         found = self.checkpoints()
-        kept = set(found[:newest])
-        for folder in found[:newest]:
+        kept = {*found[:newest], *(folder for folder in found if every and self.step_of(folder) % every == 0)}
+        for folder in list(kept):
             with suppress(OSError, ValueError, KeyError):  # a damaged one needs nothing
                 kept |= {self.place(step) for step in resume.needs(folder)}
         for folder in found:
-            if folder not in kept and not (every and self.step_of(folder) % every == 0):
+            if folder not in kept:
                 try:
                     files.remove(folder)
                 except StorageError as error:
                     say(f"warning: an old checkpoint could not be removed: {error}")
 
     def clean_up(self, every: int | None) -> None:
-        """The run is finished: only the checkpoints that are to be kept for good stay."""
+        """The run is finished: only the checkpoints that are to be kept for good stay, with what they refer to."""
         self.retire(0, every)
         if (self.folder / CHECKPOINTS).is_dir() and not self.checkpoints():
             files.remove(self.folder / CHECKPOINTS)

@@ -291,6 +291,31 @@ def dump(settings: Block, indent: str = "") -> str:
     return "\n".join(lines) + "\n"
 
 
+def compose(entries: Mapping[str, tuple[Any, str]]) -> str:
+    """{dotted key: (value, comment)} as YAML, a block where several keys share a beginning; `read_file` gives it back."""
+    content: dict[str, Any] = {}
+    for key, entry in entries.items():
+        put(content, key, _Entry(*entry))
+    return _composed(content, "")
+
+
+@dataclass(frozen=True)
+class _Entry:
+    value: Any
+    comment: str
+
+
+def _composed(content: Mapping[str, Any], indent: str) -> str:
+    lines = []
+    for name, entry in content.items():
+        if isinstance(entry, _Entry):
+            comment = f"  # {entry.comment}" if entry.comment else ""
+            lines.append(f"{indent}{name}: {_scalar(entry.value)}{comment}\n")
+        else:
+            lines.append(f"{indent}{name}:\n{_composed(entry, indent + '  ')}")
+    return "".join(lines)
+
+
 class _Dumper(yaml.SafeDumper):
     """Writes what `_Yaml12` reads back as the same value: it quotes words that 1.2 would take for something else, and keeps every value
     on one line."""
@@ -312,7 +337,7 @@ def _scalar(value: Any) -> str:
     if isinstance(plain, float):  # PyYAML writes 1e-05, which some readers take for a word
         text = repr(plain)
         return text.replace("inf", ".inf").replace("nan", ".nan")
-    text = yaml.dump(plain, Dumper=_Dumper, default_flow_style=True, allow_unicode=True, width=1 << 20)
+    text = yaml.dump(plain, Dumper=_Dumper, default_flow_style=True, allow_unicode=True, width=1 << 20, sort_keys=False)
     return text.removesuffix("\n...\n").rstrip("\n")
 
 

@@ -129,3 +129,36 @@ def test_d3_killed_and_run_again(tmp_path: Path) -> None:
     assert start("out").wait() == 0
     assert {path.name: path.read_bytes() for path in out.iterdir()} == expected
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "rows.csv", "whole"]
+
+
+def test_label_marks_what_a_run_is_sure_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    given = [{"text": "a good film", "label": "positive"}, {"text": "a bad film", "id": 7}, {"text": "不好"}]
+    Path("new.jsonl").write_text("".join(json.dumps(row) + "\n" for row in given))
+    engine = yanmo.load(small_folder)
+    answers = engine.predict(["a bad film", "不好"])
+    sure = [max(answer["probabilities"].values()) for answer in answers]
+    above = sum(sure) / 2  # between the two
+    assert (
+        main(["data", "label", "new.jsonl", f"label.run={small_folder}", f"label.above={above}", "out=o", "--json"])
+        == 0
+    )
+    counts = json.loads(capsys.readouterr().out)["parts"]["new"]
+    assert (counts["rows"], counts["labelled_before"], counts["labelled"], counts["unsure"]) == (3, 1, 1, 1)
+    kept = [json.loads(line) for line in Path("o/new.jsonl").read_text().splitlines()]
+    unsure = [json.loads(line) for line in Path("o/unsure.jsonl").read_text().splitlines()]
+    assert kept[0] == given[0], "a label that was there stays as it is, unmarked"
+    best = int(sure[1] > sure[0])
+    mark = {"run": str(small_folder), "label": answers[best]["label"], "confidence": round(sure[best], 6)}
+    assert kept[1] == {**given[1 + best], "label": answers[best]["label"], "pseudo_label": mark}
+    assert unsure[0]["text"] == given[2 - best]["text"] and "label" not in unsure[0]
+    assert files.verify(Path("o")) == []
+
+
+def test_label_needs_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("new.txt").write_text("a text\n")
+    with pytest.raises(SettingsError, match=r"label.run: which run is to label the rows"):
+        yanmo.data("label", "new.txt")

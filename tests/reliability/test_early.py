@@ -22,6 +22,7 @@ from tests.reliability.zygote import Zygote, spied
 from yanmo import files, runs, saving
 from yanmo.errors import Interrupted, RunError, StorageError
 from yanmo.runs import Common, Run
+from yanmo.train import resume
 from yanmo.train.settings import Save
 
 Figure = Callable[..., None]
@@ -120,6 +121,7 @@ def steps_of(run: Run) -> list[int]:
         ({"keep": 2}, {3: 3, 10: 10}, [10, 9, 3]),  # step 9 still refers to 3
         ({"keep": 1}, {3: 3, 10: 10}, [10]),
         ({"keep": 1, "every": 4}, {3: 3}, [10, 8, 4, 3]),
+        ({"keep": 1, "every": 4}, {3: 3, 9: 9}, [10, 9, 8, 4, 3]),  # steps 4 and 8 still refer to 3
     ],
 )
 def test_r10_retention(settings_: dict[str, Any], bests: dict[int, int], kept: list[int], tmp_path: Path) -> None:
@@ -167,11 +169,15 @@ def test_r10_never_the_newest_that_is_whole_nor_the_best(tmp_path: Path, figure:
 
 
 def test_kept_for_good(data: Path, tmp_path: Path) -> None:
-    """`train.save.every` checkpoints outlive the run; each is a model folder; the run is finished all the same."""
+    """`train.save.every` checkpoints outlive the run, whole; each is a model folder; the run is finished all the same."""
     metrics = yanmo.finetune(**settings(ROW, data, tmp_path / "run", save={"every": 5}))
-    assert sorted(p.name for p in (tmp_path / "run/checkpoints").iterdir()) == [
-        f"step-{s:08d}" for s in (5, 10, 15, 20)
-    ]
+    stay = {p.name for p in (tmp_path / "run/checkpoints").iterdir()}
+    assert stay >= {f"step-{s:08d}" for s in (5, 10, 15, 20)}
+    best = {resume.best(tmp_path / "run/checkpoints" / name) for name in stay}
+    assert len(stay) <= 4 + len(best - {None}), "beside them only what they refer to"
+    assert yanmo.doctor(tmp_path / "run")[str(tmp_path / "run")]["faults"] == [], (
+        "each is whole, with the best that it refers to"
+    )
     assert yanmo.finetune(**settings(ROW, data, tmp_path / "run", save={"every": 5})) == metrics
     assert yanmo.load(tmp_path / "run/checkpoints/step-00000010").predict(["w1 good"])
 

@@ -1,7 +1,9 @@
 """`yanmo data inspect FILE...`: what to know of rows before training on them. `yanmo data clean FILE... out=FOLDER`: the rows worth
 keeping, and what became of all others. `yanmo data split FILE... out=FOLDER`: parts that stay what they are when rows are added.
-`yanmo data augment FILE... out=FOLDER`: the rows, and new ones made of them."""
+`yanmo data augment FILE... out=FOLDER`: the rows, and new ones made of them. `yanmo data label FILE... label.run=RUN out=FOLDER`: rows
+without labels, with those that a run is sure of."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,8 +14,9 @@ from yanmo import files, inspection
 from yanmo import settings as house
 from yanmo.commands import data_report
 from yanmo.errors import SettingsError, gather
+from yanmo.machine import Machine
 from yanmo.progress import bar, say
-from yanmo.settings import Words
+from yanmo.settings import Block, Words
 from yanmo.text import augment as augmenting
 from yanmo.text import cleaning, formats, parted, sources
 from yanmo.text.augment import Augment
@@ -21,7 +24,12 @@ from yanmo.text.cleaning import Duplicates, Rows
 from yanmo.text.parted import Division
 from yanmo.text.rules import Clean
 
-REJECTS, COUNTS, REPORT = "rejects.jsonl", "counts.json", "report.html"
+REJECTS, COUNTS, REPORT, UNSURE = "rejects.jsonl", "counts.json", "report.html", "unsure.jsonl"
+
+
+class Label(Block):
+    run: Path | None = Field(None, description="the run that labels")
+    above: float = Field(0.9, gt=0, le=1, description="the least probability of a label that is taken")
 
 
 class Settings(Rows):
@@ -33,6 +41,8 @@ class Settings(Rows):
     augment: Augment = Field(default_factory=Augment, description="augment: which rows are added")
     synonyms: Path | None = Field(None, description="augment: a file with a word and its synonyms on each line")
     seed: int = Field(0, ge=0, description="augment: of all randomness")
+    label: Label = Field(default_factory=Label, description="label: by which run, and how sure")
+    machine: Machine = Field(default_factory=Machine, description="label: what to run on")
 
 
 def data(verb: str, *paths: str | Path, settings: str | Path | None = None, **keys: Any) -> dict[str, Any]:
@@ -108,6 +118,41 @@ def _augment(words: Words[Settings], given: Sequence[Path], out: Path) -> dict[s
     return {"out": str(out), "parts": counts}
 
 
+def _label(words: Words[Settings], given: Sequence[Path], out: Path) -> dict[str, Any]:
+    from yanmo.commands.predict import opened  # torch, which no other sub-verb needs
+
+    asked = words.settings.label
+    if asked.run is None:
+        raise SettingsError("label.run: which run is to label the rows? Give label.run=runs/reviews")
+    engine = opened(asked.run, words.settings.machine)
+    counts: dict[str, Any] = {}
+    contents: dict[str, files.Content] = {}
+    unsure: list[dict[str, Any]] = []
+    for name, rows in parted.read(given).items():
+        new = [row for row in rows if not row.example.labels]
+        with bar(f"labelling {len(new):,} rows of {name}"):
+            answers = engine.predict([row.example.texts for row in new])
+        kept = [row.fields for row in rows if row.example.labels]
+        labelled, rest = parted.labelled(new, answers, asked.above, str(asked.run))
+        counts[name] = {
+            "rows": len(rows),
+            "labelled_before": len(kept),
+            "labelled": len(labelled),
+            "unsure": len(rest),
+            "labels": dict(Counter(row["label"] for row in labelled).most_common()),
+        }
+        contents[f"{name}.jsonl"] = parted.json_lines([*kept, *labelled])
+        unsure += rest
+    files.write_folder(out, {**contents, UNSURE: parted.json_lines(unsure), COUNTS: files.to_json(counts)})
+    for name, count in counts.items():
+        labels = ", ".join(f"{label} {number:,}" for label, number in count["labels"].items())
+        say(
+            f"{out / name}.jsonl: {count['labelled']:,} of {count['rows'] - count['labelled_before']:,} rows labelled "
+            f"({labels or 'none'}); the rest is in {out / UNSURE}"
+        )
+    return {"out": str(out), "parts": counts}
+
+
 def _clean(words: Words[Settings], given: Sequence[Path], out: Path) -> dict[str, Any]:
     asked = words.settings
     names = [path.name for path in given]
@@ -132,6 +177,7 @@ _VERBS: dict[str, tuple[Callable[[Words[Settings], Sequence[Path], Path], dict[s
     "clean": (_clean, COUNTS),
     "split": (_split, parted.FACTS),
     "augment": (_augment, COUNTS),
+    "label": (_label, COUNTS),
 }
 
 

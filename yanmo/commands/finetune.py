@@ -50,36 +50,13 @@ def command(words: Words[Settings]) -> dict[str, Any]:
         device = machine.prepare(asked.machine)
         rows, inputs = read(asked.data)
         labels = sources.label_set(rows["train"], str(asked.data.train))
-        torch.manual_seed(asked.seed)
-        with bar("tokeniser and model"):
-            texts = [text for example in rows["train"] for text in example.texts]
-            longest = asked.task.max_length
-            opened = checkpoint.start(
-                asked.model,
-                asked.tokenizer,
-                TASKS[asked.task.name][1].head,
-                folder=run.folder,
-                resuming=run.resuming,
-                texts=texts,
-                longest=longest,
-                labels=labels,
-            )
-            task = make(asked.task, opened.tokenizer, labels)
-            prepared = {name: task.prepare(part) for name, part in rows.items()}
+        job = prepare(asked, rows, labels, run.folder, resuming=run.resuming, device=device)
+        task, opened = job.task, job.checkpoint
+        prepared = {"train": job.train, "dev": job.dev}
+        if "test" in rows:
+            prepared["test"] = task.prepare(rows["test"])
         run.begin(inputs, opened.tokenizer)
         run.note(columns=asked.data.columns.model_dump())
-        job = fit.Job(
-            "fine-tuning",
-            opened,
-            task,
-            prepared["train"],
-            prepared["dev"],
-            asked.train,
-            asked.seed,
-            device,
-            language(texts),
-            asked.machine.workers,
-        )
         metrics = fit.fit(job, run)
         last = "test" if "test" in rows else "dev"
 
@@ -97,6 +74,44 @@ def command(words: Words[Settings]) -> dict[str, Any]:
         fit.conclude(job, run, metrics)
     say(verdict(metrics))
     return metrics
+
+
+def prepare(
+    asked: Settings,
+    rows: dict[str, list[Example]],
+    labels: list[str],
+    folder: Path,
+    *,
+    resuming: bool,
+    device: torch.device,
+) -> fit.Job:
+    """The model, the task and the tokenised rows of a run in `folder`, ready to be fitted."""
+    torch.manual_seed(asked.seed)
+    with bar("tokeniser and model"):
+        texts = [text for example in rows["train"] for text in example.texts]
+        opened = checkpoint.start(
+            asked.model,
+            asked.tokenizer,
+            TASKS[asked.task.name][1].head,
+            folder=folder,
+            resuming=resuming,
+            texts=texts,
+            longest=asked.task.max_length,
+            labels=labels,
+        )
+        task = make(asked.task, opened.tokenizer, labels)
+        return fit.Job(
+            "fine-tuning",
+            opened,
+            task,
+            task.prepare(rows["train"]),
+            task.prepare(rows["dev"]),
+            asked.train,
+            asked.seed,
+            device,
+            language(texts),
+            asked.machine.workers,
+        )
 
 
 def read(data: Data) -> tuple[dict[str, list[Example]], dict[str, str]]:

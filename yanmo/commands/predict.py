@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import Field
 
 from yanmo import evaluation, files, machine
-from yanmo.engine import load
+from yanmo.engine import Engine, load
 from yanmo.errors import SettingsError, gather
 from yanmo.machine import Machine
 from yanmo.progress import bar, say
@@ -55,19 +55,14 @@ def command(words: Words[Settings]) -> None:
             [f"{path}: no such folder" for path in given if not path.exists()], "expected a run folder:", SettingsError
         )
         raise SettingsError("expected a run folder: yanmo predict RUN in.csv out=out.csv")
-    engine = load(asked.run, device=machine.prepare(asked.machine))
-    if engine.task is None:
-        raise SettingsError(f"{asked.run}: made for no task, so it predicts nothing; fine-tune it first")
-    if engine.task.name in OBJECTIVES:
-        raise SettingsError(
-            f"{asked.run}: pre-trained, but made for no task yet; fine-tune it first, with model.base={asked.run}"
-        )
+    engine = opened(asked.run, asked.machine)
     learnt = engine.checkpoint.record.get("columns")
     rows = (
         [row for path in given for row in sources.read(path, asked.data.columns, labelled=False, learnt=learnt)]
         if given
         else _standard_input()
     )
+    assert engine.task is not None  # noqa: S101 (opened)
     prepared = engine.task.prepare([Example(row.texts, (), row.id, row.file, row.line) for row in rows])
     with bar(f"predicting {len(rows):,} rows", len(rows), unit="rows") as advance:
         answers = evaluation.answers(engine.model, engine.task, prepared, device=engine.device, advance=advance)
@@ -78,6 +73,16 @@ def command(words: Words[Settings]) -> None:
         say(f"{asked.out}: {len(flat):,} answers")
     else:
         sys.stdout.write(text)
+
+
+def opened(run: Path, asked: Machine) -> Engine:
+    """The engine of a run that answers. Raises SettingsError for one that was made for no task."""
+    engine = load(run, device=machine.prepare(asked))
+    if engine.task is None:
+        raise SettingsError(f"{run}: made for no task, so it predicts nothing; fine-tune it first")
+    if engine.task.name in OBJECTIVES:
+        raise SettingsError(f"{run}: pre-trained, but made for no task yet; fine-tune it first, with model.base={run}")
+    return engine
 
 
 def _standard_input() -> list[Example]:

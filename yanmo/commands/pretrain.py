@@ -56,36 +56,49 @@ def command(words: Words[Settings]) -> dict[str, Any]:
         device = machine.prepare(asked.machine)
         with bar("reading"):
             text = corpus.read(asked.data)
-        torch.manual_seed(asked.seed)
-        with bar("tokeniser and model"):
-            longest = asked.objective.max_length
-            opened = checkpoint.start(
-                asked.model,
-                cutter,
-                "masked",
-                folder=run.folder,
-                resuming=run.resuming,
-                texts=text.texts,
-                longest=longest,
-                documents=text.documents,
-            )
-            task = make(asked.objective, opened.tokenizer)
-            rows, held_out = text.rows(opened.tokenizer, longest)
-        run.begin(text.inputs, opened.tokenizer)
-        job = fit.Job(
-            "pre-training",
-            opened,
-            task,
-            rows,
-            held_out,
-            asked.train,
-            asked.seed,
-            device,
-            text.language,
-            asked.machine.workers,
-        )
+        job = prepare(asked, text, cutter, run.folder, resuming=run.resuming, device=device)
+        run.begin(text.inputs, job.checkpoint.tokenizer)
         metrics = fit.conclude(job, run, fit.fit(job, run))
     score = metrics["dev"]
     said = f"held-out loss {score['loss']:.3f}, {score['accuracy']:.1%} of masked tokens guessed"
     say(f"{asked.run}: {said}, {metrics['cost']['seconds']:.0f} s")
     return metrics
+
+
+def prepare(
+    asked: Settings,
+    text: corpus.Corpus,
+    cutter: TokenizerSettings,
+    folder: Path,
+    *,
+    resuming: bool,
+    device: torch.device,
+) -> fit.Job:
+    """The model, the objective and the tokenised rows of a run in `folder`, ready to be fitted."""
+    torch.manual_seed(asked.seed)
+    with bar("tokeniser and model"):
+        longest = asked.objective.max_length
+        opened = checkpoint.start(
+            asked.model,
+            cutter,
+            "masked",
+            folder=folder,
+            resuming=resuming,
+            texts=text.texts,
+            longest=longest,
+            documents=text.documents,
+        )
+        task = make(asked.objective, opened.tokenizer)
+        rows, held_out = text.rows(opened.tokenizer, longest)
+    return fit.Job(
+        "pre-training",
+        opened,
+        task,
+        rows,
+        held_out,
+        asked.train,
+        asked.seed,
+        device,
+        text.language,
+        asked.machine.workers,
+    )

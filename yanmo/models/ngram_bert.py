@@ -193,7 +193,12 @@ FAMILY = Family(
     prefix="",
     initialise=initialise,
     learn=learn,
-    sizes={"tiny": _size(2, 128, 4, 40_000), "mini": _size(3, 192, 6, 60_000)},
+    sizes={
+        "tiny": _size(2, 128, 4, 40_000),
+        "mini": _size(3, 192, 6, 60_000),
+        "small": _size(4, 256, 8, 80_000),
+        "medium": _size(6, 384, 12, 120_000),
+    },
     vocabulary={
         r"embeddings\.word\.weight|masked\.bias": Growth.rows,
         r"embeddings\.ngrams\.\d+\.keys": Growth.keys,

@@ -180,6 +180,23 @@ def augmented(rows: Sequence[Parted], more: Callable[[str], Sequence[tuple[str, 
     return found
 
 
+def labelled(
+    rows: Sequence[Parted], answers: Sequence[Mapping[str, Any]], above: float, run: str
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The fields of rows with the labels that a run gave them: (those of at least the probability `above`, all others). Each says in
+    `pseudo_label` whose it is, and how sure."""
+    sure: list[dict[str, Any]] = []
+    rest: list[dict[str, Any]] = []
+    for row, answer in zip(rows, answers, strict=True):
+        confidence = round(max(answer["probabilities"].values()), 6)
+        mark = {"pseudo_label": {"run": run, "label": answer["label"], "confidence": confidence}}
+        if confidence >= above:
+            sure.append({**row.fields, "label": answer["label"], **mark})
+        else:
+            rest.append({**row.fields, **mark})
+    return sure, rest
+
+
 def json_lines(rows: Sequence[Mapping[str, Any]]) -> str:
     return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 

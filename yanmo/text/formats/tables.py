@@ -212,9 +212,11 @@ def _triples(columns: Columns) -> bool:
 
 
 def _translations(columns: Columns) -> bool:
-    """One of the two is Chinese, and neither is a label."""
+    """One of the two is Chinese, and neither is a label or a number."""
     both = columns[0], columns[1]
     if len(both[0]) < 10 or any(len({*column}) < len(column) / 3 for column in both):
+        return False
+    if not all(_most(bool(_LETTER.search(cell)) for cell in column) for column in both):
         return False
     return _most(bool(_CHINESE.search(one)) != bool(_CHINESE.search(other)) for one, other in zip(*both, strict=True))
 

@@ -1,0 +1,90 @@
+"""`yanmo init`: what it writes runs as it stands, and the size is the one that fits the time."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+import yanmo
+from yanmo import fit, settings
+from yanmo.__main__ import main
+from yanmo.commands import init_plans
+from yanmo.commands.init_plans import Fit
+
+WORDS = "river stone cloud market engine letter window garden silver winter".split()  # noqa: SIM905
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(fit, "_PROBE_SECONDS", 0.2)
+    rows = [f"{n} {' '.join(WORDS[(n * k) % 10] for k in range(1, 9))}" for n in range(200)]
+    Path("reviews.csv").write_text(
+        "id,comment,feeling\n" + "".join(f"{n},{row},{'good' if n % 3 else 'bad'}\n" for n, row in enumerate(rows))
+    )
+    Path("book.txt").write_text("\n".join(rows) + "\n")
+    return tmp_path
+
+
+def test_labelled_rows(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["init", "reviews.csv", "minutes=0.1", "--json"]) == 0
+    said = capsys.readouterr()
+    found = json.loads(said.out)
+    assert (found["verb"], found["rows"], found["labels"]) == ("finetune", 200, {"bad": 67, "good": 133})
+    assert found["columns"] == {"text": "comment", "pair": None, "label": "feeling"}
+    assert "next: yanmo finetune reviews.yaml" in said.err
+    text = Path("reviews.yaml").read_text()
+    assert "# Written by `yanmo init reviews.csv`: 200 rows, utf-8, mostly English; 2 labels: good 133, bad 67" in text
+    assert "columns: {text: comment, label: feeling}  # not used: id" in text
+    assert main(["finetune", "reviews.yaml", "train.epochs=0.1"]) == 0
+    metrics = json.loads(Path("runs/reviews/metrics.json").read_text())
+    assert {"dev", "baseline", "cost"} <= metrics.keys()
+
+
+def test_text(here: Path) -> None:
+    found = yanmo.init("book.txt", minutes=0.1, out="mine.yaml")
+    assert (found["verb"], found["rows"], found["kind"]) == ("pretrain", 200, "texts")
+    assert main(["pretrain", "mine.yaml", "train.minutes=0.01"]) == 0
+    assert Path("runs/book/metrics.json").is_file()
+
+
+def test_a_base(here: Path, small_folder: Path) -> None:
+    found = yanmo.init("reviews.csv", minutes=0.1, **{"model.base": str(small_folder)})
+    content, _ = settings.read_file(Path(found["out"]))
+    assert content["model"] == {"base": str(small_folder)}
+    assert content["task"]["max_length"] <= 64, "it has no more positions"
+    assert main(["finetune", found["out"], "train.epochs=0.1"]) == 0
+
+
+def test_what_stands_there_is_not_written_over(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("reviews.yaml").write_text("mine")
+    assert main(["init", "reviews.csv"]) == 2
+    assert "error: reviews.yaml: stands there already" in capsys.readouterr().err
+    assert Path("reviews.yaml").read_text() == "mine"
+
+
+def test_rows_that_no_verb_trains_on_yet(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("names.conll").write_text("\n".join(["John B-PER", "lives O", "in O", "Paris B-LOC", ""] * 20))
+    assert main(["init", "names.conll"]) == 1
+    assert "its rows look like tags of the words of a sentence: names, parts of speech (tag)" in capsys.readouterr().err
+    assert not Path("names.yaml").exists()
+
+
+@pytest.mark.parametrize(("minutes", "size"), [(0.5, "tiny"), (5, "mini"), (1e6, "small")])
+def test_the_size_fits_the_time(minutes: float, size: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each size is half as fast as the one before it; 3,000 steps a pass of 10 tokens each, and small is the last that may be learnt
+    from so many tokens."""
+    speeds = {"tiny": 8000, "mini": 4000, "small": 2000, "medium": 1000}  # steps a minute
+    layers = {"tiny": 1_000, "mini": 5_000, "small": 25_000, "medium": 125_000}
+    monkeypatch.setattr(fit, "steps_within", lambda job, seconds: speeds[job.size] * seconds / 60)
+    monkeypatch.setattr(fit, "steps_per_epoch", lambda job: 3000)
+    monkeypatch.setattr(init_plans, "lengths", lambda rows: __import__("numpy").full(3000, 10))
+    monkeypatch.setattr(init_plans, "_layers", lambda job: layers[job.size])
+
+    def enough(found: Fit, total: int) -> bool:
+        return found.passes >= 5 and found.parameters <= total
+
+    question = SimpleNamespace(base=None, minutes=minutes)
+    chosen = init_plans._choose(question, lambda size: SimpleNamespace(size=size, train=[]), enough)  # type: ignore[arg-type,return-value]
+    assert chosen.size == size
