@@ -319,17 +319,20 @@ def steps_within(job: Job, seconds: float) -> int:
     limit = min(_PROBE_SECONDS, 0.1 * seconds)
     plan = loop.Plan(1 << 30, lambda step: 0.0, job.device, accumulate=job.settings.accumulate, skip=True)
     per_token: list[float] = []
-    began = mark = time.monotonic()
+    began = warm = mark = time.monotonic()
     for step in loop.steps(model, job.task, _stream(job, Cursor()), _optimiser(job), plan):
         now = time.monotonic()
-        per_token.append((now - mark) / step.tokens)
+        if step.number == 1:  # it warms up
+            warm = now
+        else:
+            per_token.append((now - mark) / step.tokens)
         mark = now
-        if step.number > 2 and now - began > limit:
+        if step.number > 3 and now - warm > limit:
             break
     for parameter in model.parameters():
         parameter.grad = None
     torch.set_rng_state(random)
-    pace = statistics.median(per_token[1:])  # the first step warms up, and an interruption is no measure
+    pace = statistics.median(per_token)  # an interruption is no measure
     # Scoring a token costs about a third of training on it.
     evaluations = int(lengths(job.dev).sum()) * pace / 3 * job.settings.evaluations if job.dev else 0.0
     mean = int(lengths(job.train).sum()) / _batches_per_epoch(job)
