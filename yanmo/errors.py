@@ -66,6 +66,11 @@ def gather(faults: Sequence[str], heading: str, kind: type[YanmoError], shown: i
         raise kind("\n  ".join([heading, *faults[:shown], *rest]))
 
 
+def some(count: int, noun: str) -> str:
+    """1 row, 2 rows."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def optional(module: str, extra: str) -> ModuleType:
     """Import an optional module, or say which extra brings it."""
     try:

@@ -75,7 +75,8 @@ def paths(given: Sequence[Path]) -> tuple[Path | None, Path | None]:
     for kind in (folders, found):
         if len(kind) > 1:
             raise SettingsError(
-                f"'{kind[1]}': one {'folder' if kind is folders else 'file'} is enough ('{kind[0]}' is given already)"
+                f"'{kind[1]}': one {'folder' if kind is folders else 'file'} is enough ('{kind[0]}' is given already); "
+                f"other files are given by their keys, such as data.test={kind[1]}"
             )
     return folders[0] if folders else None, found[0] if found else None
 
@@ -104,6 +105,11 @@ class Run:
         if self.resuming:
             known = self.record.get("inputs", {})
             changed = [name for name, digest in inputs.items() if known.get(name, digest) != digest]
+            if other := sorted(inputs.keys() ^ known.keys()) if known else []:
+                raise SettingsError(
+                    f"{self.folder}: this run began with other files; now {', '.join(other)} came or went. Put the folder as it was "
+                    f"to go on, give another run=..., or force=true to start anew."
+                )
             if changed:
                 raise SettingsError(
                     f"{self.folder}: since this run began, the content of {', '.join(changed)} has changed. Put the old file back "

@@ -226,6 +226,9 @@ def build(schema: type[S], content: dict[str, Any], places: Mapping[str, str]) -
         raise SettingsError("\n".join(dict.fromkeys(lines))) from None
 
 
+_SAID = {"path_type": "expected the path of one file or folder"}  # where the library speaks to programmers
+
+
 def _fault(fault: dict[str, Any], places: Mapping[str, str], known: list[str]) -> str:
     # pydantic puts the tag of a chosen variant (the task's name), the types of a union and the places in a list into the path; the
     # user never wrote them.
@@ -242,14 +245,14 @@ def _fault(fault: dict[str, Any], places: Mapping[str, str], known: list[str]) -
     )
     where = f"{place}: " if place and not place.endswith("=") else ""
     if fault["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(key, known, n=1, cutoff=0.5) or [
-            name for name in known if name.rsplit(".", 1)[-1] == key.rsplit(".", 1)[-1]
-        ]
+        same = [name for name in known if name.rsplit(".", 1)[-1] == key.rsplit(".", 1)[-1]]
+        inside = [name for name in same if name.split(".")[0] == key.split(".")[0]]
+        near = inside or difflib.get_close_matches(key, known, n=1, cutoff=0.5) or same
         hint = (
             f"; did you mean '{near[0]}'?" if near else f"; known keys: {', '.join(k for k in known if '.' not in k)}"
         )
         return f"{where}unknown key '{key}'{hint}"
-    message = fault["msg"].removeprefix("Value error, ")
+    message = _SAID.get(fault["type"], fault["msg"]).removeprefix("Value error, ")
     message = message[:1].lower() + message[1:]
     given = "" if fault["type"] in ("missing", "value_error") else f" (given: {fault['input']!r})"
     return f"{where}{key or 'settings'}: {message}{given}"

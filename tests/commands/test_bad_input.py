@@ -167,7 +167,7 @@ DATA: dict[str, Mistake] = {
         write("train.tsv", b"text\tlabel\nx\t1\n\xff\t0\n"),
         FINETUNE,
         1,
-        ["train.tsv:3: byte 1", "not UTF-8", "iconv"],
+        ["train.tsv:3: byte 1", "not in UTF-8", "iconv"],
     ),
     "bad UTF-8 in dev": (write("dev.tsv", b"text\tlabel\nx\xe9\tpositive\n"), FINETUNE, 1, ["dev.tsv:2: byte 2"]),
     "unseen label in dev": (
@@ -195,7 +195,7 @@ DATA: dict[str, Mistake] = {
         1,
         ["train.jsonl:2: not JSON"],
     ),
-    "a folder for a file": (nothing, new("data.train=model"), 1, ["model: this is a folder"]),
+    "a folder for a file": (nothing, new("data.train=model"), 1, ["model: this folder has a config.json", "not rows"]),
     "pretrain on nothing": (write("t.txt", "\n"), ["pretrain", "t.txt"], 1, ["t.txt: the file has no text"]),
     "pretrain on one line": (
         write("t.txt", "one\n"),
@@ -204,7 +204,7 @@ DATA: dict[str, Mistake] = {
         ["t.txt: too few texts", "data.dev=FILE"],
     ),
     "predict no file": (nothing, [*PREDICT, "nosuch.csv"], 1, ["nosuch.csv: no such file"]),
-    "bad UTF-8 on standard input": (stdin(b"good\nb\xffd\n"), PREDICT, 1, ["standard input:2: byte 2", "not UTF-8"]),
+    "bad UTF-8 on standard input": (stdin(b"good\nb\xffd\n"), PREDICT, 1, ["standard input:2: byte 2", "not in UTF-8"]),
 }
 MODEL: dict[str, Mistake] = {
     "no such model": (nothing, new("model.base=nosuch"), 1, ["nosuch: no such folder"]),

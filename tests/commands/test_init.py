@@ -49,6 +49,16 @@ def test_text(here: Path) -> None:
     assert Path("runs/book/metrics.json").is_file()
 
 
+def test_a_folder_of_parts(here: Path) -> None:
+    Path("set").mkdir()
+    Path("reviews.csv").rename("set/train.csv")
+    Path("set/test.csv").write_text("comment,feeling\nriver stone,good\nmarket engine,bad\n")
+    found = yanmo.init("set", minutes=0.1)
+    assert main(["finetune", found["out"], "train.epochs=0.1"]) == 0
+    metrics = json.loads(Path("runs/set/metrics.json").read_text())
+    assert metrics["test"]["rows"] == 2, "the folder's own test part was scored"
+
+
 def test_a_base(here: Path, small_folder: Path) -> None:
     found = yanmo.init("reviews.csv", minutes=0.1, **{"model.base": str(small_folder)})
     content, _ = settings.read_file(Path(found["out"]))

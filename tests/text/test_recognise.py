@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from yanmo.errors import DataError
+from yanmo.text.columns import Columns
 from yanmo.text.recognise import recognise
-from yanmo.text.sources import Columns
 
 # path in the shared data: (kind, text, pair, label)
 SETS = {

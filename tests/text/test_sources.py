@@ -2,13 +2,15 @@
 
 import gzip
 import json
+import zipfile
 from pathlib import Path
 
 import pytest
 
 from yanmo.errors import DataError
 from yanmo.text import sources
-from yanmo.text.sources import Columns, Example
+from yanmo.text.columns import Columns
+from yanmo.text.sources import Data, Example
 
 BOTH = [("good film", "pos"), ("bad film", "neg"), ("a good one", "pos"), ("a bad one", "neg")]
 
@@ -223,22 +225,22 @@ FAULTS: dict[str, tuple[str, bytes, dict[str, str], list[str]]] = {
     "JSON without end": ("a.jsonl", b"[" * 100_000, {}, ["a.jsonl:1: not JSON"]),
     "nested JSON": (
         "a.jsonl",
-        b'{"text": "x", "label": ["a", "b"]}\n',
+        b'{"text": "x", "label": {"a": "b"}}\n',
         {},
-        ["a.jsonl:1: column 'label' is not a word or number", "'a', 'b'"],
+        ["a.jsonl:1: column 'label' holds", '{"a": "b"}', "expected a word or number"],
     ),
     "half a surrogate": ("a.jsonl", b'{"text": "\\ud83d", "label": 1}\n', {}, ["a.jsonl:1: half of a surrogate pair"]),
     "not UTF-8": (
         "a.csv",
         b"text,label\nx,1\ncaf\xe9,0\ny,1\n\xff,0\n",
         {},
-        ["2 lines are not UTF-8", "a.csv:3: byte 4 of the line (0xe9)", "a.csv:5: byte 1", "iconv"],
+        ["2 lines not in UTF-8", "a.csv:3: byte 4 of the line (0xe9)", "a.csv:5: byte 1", "iconv"],
     ),
     "GB18030": (
         "a.txt",
         "1 好电影\n0 坏电影\n".encode("gb18030"),
         {},
-        ["2 lines are not UTF-8", "a.txt:1: byte 3", "a.txt:2", "iconv -f GB18030 -t UTF-8"],
+        ["2 lines not in UTF-8", "a.txt:1: byte 3", "a.txt:2", "iconv -f GB18030 -t UTF-8"],
     ),
     "plain text": (
         "a.txt",
@@ -271,6 +273,94 @@ def test_no_file(tmp_path: Path) -> None:
         sources.read(tmp_path / "nosuch.csv")
     with pytest.raises(DataError, match="this is a folder; expected a data file"):
         sources.read(tmp_path)
+
+
+def test_several_labels(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text(
+        '{"text": "x", "label": ["a", 1]}\n{"text": "y", "labels": []}\n{"text": "z", "label": NaN}\n'
+    )
+    assert [e.labels for e in sources.read(tmp_path / "a.jsonl", labelled=False)] == [("a", "1"), (), ()]
+    with pytest.raises(DataError, match="2 of 3 rows can't be used"):
+        sources.read(tmp_path / "a.jsonl")
+    (tmp_path / "a.txt").write_text("__label__a __label__b both\n__label__a one\n")
+    assert [e.labels for e in sources.read(tmp_path / "a.txt")] == [("a", "b"), ("a",)]
+    (tmp_path / "a.json").write_text(
+        json.dumps([["some words", "a b"], ["more", "b c"], ["words", "a c"], ["yet more", "c"]])
+    )
+    assert [e.labels for e in sources.read(tmp_path / "a.json")] == [("a", "b"), ("b", "c"), ("a", "c"), ("c",)]
+
+
+# ---- what a folder or an archive stands for
+
+ROWS = "text,label\ngood,pos\nbad,neg\n"
+# files of the folder `set`: the parts of data.train=set
+SETS = {
+    "all": (["train.csv", "dev.csv", "test.csv"], {"train": ["train.csv"], "dev": ["dev.csv"], "test": ["test.csv"]}),
+    "pieces": (
+        ["train-0.csv", "train-1.csv", "val.csv"],
+        {"train": ["train-0.csv", "train-1.csv"], "dev": ["val.csv"]},
+    ),
+    "one file": (["reviews.csv", "README.md"], {"train": ["reviews.csv"]}),
+    "a test without labels": (["train.csv", "unlabelled-test.csv"], {"train": ["train.csv"]}),
+}
+
+
+def filled(folder: Path, names: list[str]) -> Path:
+    folder.mkdir()
+    for name in names:
+        (folder / name).write_text("text\ngood\n" if "unlabelled" in name else ROWS)
+    return folder
+
+
+@pytest.mark.parametrize(("names", "expected"), SETS.values(), ids=SETS)
+def test_a_folder_stands_for_its_parts(tmp_path: Path, names: list[str], expected: dict[str, list[str]]) -> None:
+    folder = filled(tmp_path / "set", names)
+    with zipfile.ZipFile(tmp_path / "set.zip", "w") as archive:
+        for name in names:
+            archive.write(folder / name, name)
+    for place in (folder, tmp_path / "set.zip"):
+        found = sources.parts(Data(train=place))
+        assert found == {part: [place / name for name in files] for part, files in expected.items()}
+        assert all(len(sources.read(path)) == 2 for paths in found.values() for path in paths)
+    assert [*sources.hashes([tmp_path / "set.zip" / names[0]])] == [str(tmp_path / "set.zip")]
+
+
+def test_what_is_named_comes_before_the_folder(tmp_path: Path) -> None:
+    folder = filled(tmp_path / "set", ["train.csv", "dev.csv", "test.csv"])
+    (tmp_path / "mine.csv").write_text(ROWS)
+    found = sources.parts(Data(train=folder, dev=tmp_path / "mine.csv", test=folder))
+    assert found == {"train": [folder / "train.csv"], "dev": [tmp_path / "mine.csv"], "test": [folder / "test.csv"]}
+    assert sources.part(filled(tmp_path / "two", ["train.csv", "dev.csv"]), "test") == [tmp_path / "two/dev.csv"]
+
+
+def test_several_files_to_train_on(tmp_path: Path) -> None:
+    folder = filled(tmp_path / "set", ["train.csv", "dev.csv"])
+    (tmp_path / "more.csv").write_text(ROWS)
+    found = sources.parts(Data(train=[folder, tmp_path / "more.csv"]))
+    assert found == {"train": [folder / "train.csv", tmp_path / "more.csv"]}, "whose dev rows these are is not told"
+
+
+def test_folders_that_stand_for_nothing(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"no file in it is called train; it holds a.csv, b.csv. Name one: data.train="):
+        sources.parts(Data(train=filled(tmp_path / "set", ["a.csv", "b.csv"])))
+    for mark, said in {
+        "config.json": "a model",
+        "tokenizer.json": "a tokeniser",
+        "shards.json": "token shards",
+    }.items():
+        folder = filled(tmp_path / mark.partition(".")[0], ["train.csv"])
+        (folder / mark).write_text("{}")
+        with pytest.raises(DataError, match=f"so it holds {said}"):
+            sources.parts(Data(train=folder))
+
+
+def test_a_file_within_an_archive(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("sub/train.csv", ROWS)
+    [first, _] = sources.read(tmp_path / "a.zip/sub/train.csv")
+    assert first.where == f"{tmp_path}/a.zip/sub/train.csv:2"
+    with pytest.raises(DataError, match=r"the archive holds no such file; it holds: sub/train.csv"):
+        sources.read(tmp_path / "a.zip/train.csv")
 
 
 def test_label_order() -> None:

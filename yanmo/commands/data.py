@@ -79,6 +79,9 @@ def _inspect(words: Words[Settings], given: Sequence[Path], out: Path) -> dict[s
             "files": found,
             **inspection.inspect({name: [row.example for row in rows] for name, rows in parts.items()}),
         }
+    for rows in parts.values():
+        for place in parted.misplaced(rows)[:5]:
+            say(f"warning: {place}")
     page = out / REPORT
     data_report.write(page, facts)
     if not words.json:

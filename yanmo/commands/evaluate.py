@@ -1,5 +1,6 @@
 """`yanmo evaluate RUN data.test=FILE`: the scores of a run on labelled rows."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,11 @@ from yanmo.progress import bar, say
 from yanmo.settings import Block, Words
 from yanmo.tasks import OBJECTIVES
 from yanmo.text import sources
-from yanmo.text.sources import Columns
+from yanmo.text.columns import Columns
 
 
 class Rows(Block):
-    test: Path | None = Field(None, description="labelled rows")
+    test: Path | None = Field(None, description="labelled rows: a file, or a folder or .zip with a test or dev part")
     columns: Columns = Field(default_factory=Columns, description="which column is what")
 
 
@@ -45,10 +46,17 @@ def command(words: Words[Settings]) -> dict[str, Any]:
     if engine.task is None:
         raise SettingsError(f"{asked.run}: made for no task, so there is nothing to score; fine-tune it first")
     labelled = engine.task.name not in OBJECTIVES  # an objective takes its labels from the text itself
+    record, given = engine.checkpoint.record, sources.part(asked.data.test, "test")
+    if given != [asked.data.test]:
+        say(f"{asked.data.test}: {sources.told({'test': given})}")
+    if _learnt_from(record) & {*sources.hashes(given).values()}:
+        say(f"warning: {asked.run} was trained on {' '.join(map(str, given))}, so this score says nothing of new rows")
     rows = engine.task.prepare(
-        sources.read(
-            asked.data.test, asked.data.columns, labelled=labelled, learnt=engine.checkpoint.record.get("columns")
-        )
+        [
+            row
+            for path in given
+            for row in sources.read(path, asked.data.columns, labelled=labelled, learnt=record.get("columns"))
+        ]
     )
     with bar(f"scoring {len(rows):,} rows", len(rows), unit="rows") as advance:
         answers = evaluation.answers(engine.model, engine.task, rows, device=engine.device, advance=advance)
@@ -57,3 +65,9 @@ def command(words: Words[Settings]) -> dict[str, Any]:
         if isinstance(value, (int, float)):
             say(f"{name:20} {value:.4f}" if isinstance(value, float) else f"{name:20} {value:,}")
     return {"test": scores}
+
+
+def _learnt_from(record: Mapping[str, Any]) -> set[str]:
+    """The sha256 of the files that a run was trained on, as far as it says."""
+    inputs = record.get("inputs", {})
+    return {inputs[name] for name in record.get("parts", {}).get("train", ()) if name in inputs}

@@ -1,12 +1,13 @@
 """`yanmo finetune data.train=FILE model.base=FOLDER`: a model for a task, beside its baselines."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from pydantic import Field
 
-from yanmo import baselines, checkpoint, evaluation, files, fit, machine, runs, saving, settings
+from yanmo import baselines, checkpoint, evaluation, fit, machine, runs, saving, settings
 from yanmo.errors import DataError, SettingsError
 from yanmo.models import ModelSettings
 from yanmo.progress import bar, say
@@ -14,7 +15,7 @@ from yanmo.settings import Words
 from yanmo.tasks import TASKS, make, one_of
 from yanmo.tasks.base import Answer
 from yanmo.tasks.classify import Settings as Classify
-from yanmo.text import sources, split
+from yanmo.text import doubts, sources, split
 from yanmo.text.clean import language
 from yanmo.text.sources import Data, Example
 from yanmo.text.tokenizer import TokenizerSettings
@@ -41,22 +42,25 @@ def command(words: Words[Settings]) -> dict[str, Any]:
     base, train = runs.paths(words.paths)
     asked.model.base = str(base) if base else asked.model.base
     asked.data.train = train or asked.data.train
-    if asked.data.train is None:
+    if not sources.listed(asked.data.train):
         raise SettingsError("data.train: no rows to train on. Give a file: data.train=train.tsv")
     with runs.hold(asked) as run:
         if run.finished:
             return runs.already(run, asked.train.save.every)
         saving.enough_room(run, checkpoint.expected(asked.model, asked.tokenizer), asked.train)
         device = machine.prepare(asked.machine)
-        rows, inputs = read(asked.data)
-        labels = sources.label_set(rows["train"], str(asked.data.train))
+        parts = sources.parts(asked.data)
+        rows, inputs = read(asked.data, parts)
+        labels = sources.label_set(rows["train"], str(sources.listed(asked.data.train)[0]))
         job = prepare(asked, rows, labels, run.folder, resuming=run.resuming, device=device)
         task, opened = job.task, job.checkpoint
         prepared = {"train": job.train, "dev": job.dev}
         if "test" in rows:
             prepared["test"] = task.prepare(rows["test"])
         run.begin(inputs, opened.tokenizer)
-        run.note(columns=asked.data.columns.model_dump())
+        run.note(
+            columns=asked.data.columns.model_dump(), parts={name: [*map(str, part)] for name, part in parts.items()}
+        )
         metrics = fit.fit(job, run)
         last = "test" if "test" in rows else "dev"
 
@@ -114,12 +118,19 @@ def prepare(
         )
 
 
-def read(data: Data) -> tuple[dict[str, list[Example]], dict[str, str]]:
-    """The rows of each split, and the hash of each file. Without dev rows, a tenth of the training rows becomes them, by hash."""
-    paths = {name: path for name in ("train", "dev", "test") if (path := getattr(data, name)) is not None}
-    sources.present(list(paths.values()))
+def read(data: Data, parts: Mapping[str, Sequence[Path]]) -> tuple[dict[str, list[Example]], dict[str, str]]:
+    """The rows of each part, and the hash of each file. Without dev rows, a tenth of the training rows becomes them, by hash.
+
+    What looks like a mistake in the rows is said; DataError is raised for what can't be meant.
+    """
+    if (train := sources.listed(data.train)) != parts["train"]:
+        say(f"{', '.join(map(str, train))}: {sources.told(parts)}")
     with bar("reading"):
-        rows = {name: sources.read(path, data.columns) for name, path in paths.items()}
+        rows = {
+            name: [row for path in paths for row in sources.read(path, data.columns)] for name, paths in parts.items()
+        }
+        for doubt in doubts.find(rows):
+            say(f"warning: {doubt}")
         if "dev" not in rows:
             rows |= split.split(rows["train"], {"dev": 0.1, "train": 0.9})
             learnt = {label for row in rows["train"] for label in row.labels}
@@ -128,8 +139,11 @@ def read(data: Data) -> tuple[dict[str, list[Example]], dict[str, str]]:
             rows["train"] += rare
             rows["dev"] = [row for row in rows["dev"] if row not in rare]
             if not rows["dev"] or not rows["train"]:
-                raise DataError(f"{data.train}: too few rows to hold some out; give data.dev=FILE or more rows")
-    return rows, {str(path): files.sha256(path) for path in paths.values()}
+                count = len(rows["train"]) + len(rows["dev"])
+                raise DataError(
+                    f"{train[0]}: {count} rows are too few to hold some out; give data.dev=FILE or more rows"
+                )
+    return rows, sources.hashes(path for paths in parts.values() for path in paths)
 
 
 def verdict(metrics: dict[str, Any]) -> str:

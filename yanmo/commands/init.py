@@ -1,5 +1,5 @@
-"""`yanmo init FILE`: looks at a data file and writes the settings for it: what the rows are for, their columns, a size that this
-machine trains in the asked time. What is written runs as it stands."""
+"""`yanmo init FILE`: looks at a data file (or a folder of train, dev and test files) and writes the settings for it: what the rows are
+for, their columns, a size that this machine trains in the asked time. What is written runs as it stands."""
 
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,9 @@ from yanmo.errors import SettingsError
 from yanmo.machine import Machine
 from yanmo.progress import bar, say
 from yanmo.settings import Block, Words
-from yanmo.text import sources
+from yanmo.text import corpus
+from yanmo.text.columns import Columns
 from yanmo.text.recognise import recognise
-from yanmo.text.sources import Columns
 
 
 class Model(Block):
@@ -45,15 +45,15 @@ def init(path: str | Path, settings_file: str | Path | None = None, **keys: Any)
 def command(words: Words[Settings]) -> dict[str, Any]:
     asked = words.settings
     if len(words.paths) != 1:
-        raise SettingsError("expected one data file: yanmo init train.tsv")
+        raise SettingsError("expected one data file, or one folder of data: yanmo init train.tsv")
     path = words.paths[0]
-    sources.present([path])
+    given, _ = corpus.parts(corpus.Texts(train=path))
     out = asked.out or Path(f"{path.name.split('.')[0]}.yaml")
     if out.exists() and not asked.force:
         raise SettingsError(f"{out}: stands there already; give another out=..., or force=true to write over it")
     with bar("reading"):
-        seen = recognise(path, asked.data.columns)
-    plan = init_plans.plan(Question(path, seen, asked.minutes, asked.model.base, asked.machine))
+        seen = recognise(given[0], asked.data.columns)
+    plan = init_plans.plan(Question(path, given, seen, asked.minutes, asked.model.base, asked.machine))
     files.write_file(out, _head(path, plan) + settings.compose(plan.entries))
     say(f"{path}: {_about(plan)}")
     say(f"{out}: settings that run as they are; next: yanmo {plan.verb} {out}")

@@ -7,6 +7,7 @@ from the processor's name. What `yanmo init` writes is what a plan here answers.
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ class Question:
     """What `yanmo init` was asked."""
 
     path: Path
+    files: Sequence[Path]  # what the path stands for: itself, or the training files of a folder
     seen: Recognised
     minutes: float
     base: str | None
@@ -66,7 +68,7 @@ class Fit:
 def classify(question: Question) -> Plan:
     """Labelled rows: a fresh model beside a linear SVM, or a given one fine-tuned."""
     data = sources.Data(train=question.path, columns=question.seen.columns)
-    rows, _ = finetune.read(data)
+    rows, _ = finetune.read(data, sources.parts(data))
     labels = sources.label_set(rows["train"], str(question.path))
     texts = [text for row in rows["train"] for text in row.texts]
     if question.base is None:
@@ -116,7 +118,7 @@ def classify(question: Question) -> Plan:
 
 def texts(question: Question) -> Plan:
     """Text without labels: a model pre-trained on it."""
-    sample, count, characters = _sample(question.path)
+    sample, count, characters = _sample(question.files)
     keys: dict[str, Any] = {"train.minutes": question.minutes}
     why = {"train.minutes": "becomes a number of steps when the run begins"}
     if question.base is None:
@@ -221,16 +223,16 @@ def _longest(cutter: Tokenizer, rows: Sequence[sources.Example]) -> tuple[int, s
     return longest, f"tokens; {(sizes <= longest).mean():.0%} of the rows fit, longer ones are cut"
 
 
-def _sample(path: Path) -> tuple[list[str], int, int]:
+def _sample(paths: Sequence[Path]) -> tuple[list[str], int, int]:
     """(texts from the beginning, how many texts there are, and how many characters they have)."""
     sample: list[str] = []
     count = characters = 0
-    for text in sources.texts(path):
+    for text in chain.from_iterable(map(sources.texts, paths)):
         if characters < SAMPLE:
             sample.append(text)
         count, characters = count + 1, characters + len(text)
     if not sample:
-        raise DataError(f"{path}: the file has no text. Expected one document a line.")
+        raise DataError(f"{paths[0]}: the file has no text. Expected one document a line.")
     return sample, count, characters
 
 

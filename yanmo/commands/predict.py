@@ -13,13 +13,14 @@ from pydantic import Field
 
 from yanmo import evaluation, files, machine
 from yanmo.engine import Engine, load
-from yanmo.errors import SettingsError, gather
+from yanmo.errors import DataError, SettingsError, gather
 from yanmo.machine import Machine
 from yanmo.progress import bar, say
 from yanmo.settings import Block, Words
 from yanmo.tasks import OBJECTIVES
-from yanmo.text import sources
-from yanmo.text.sources import Columns, Example
+from yanmo.text import formats, sources
+from yanmo.text.columns import Columns
+from yanmo.text.sources import Example
 
 _FORMATS = (".csv", ".tsv", ".jsonl", ".json")
 
@@ -55,6 +56,10 @@ def command(words: Words[Settings]) -> None:
             [f"{path}: no such folder" for path in given if not path.exists()], "expected a run folder:", SettingsError
         )
         raise SettingsError("expected a run folder: yanmo predict RUN in.csv out=out.csv")
+    if wrong := [path for path in given if not formats.container(path).exists()]:
+        raise DataError(
+            f"{formats.absent(wrong[0])}. A text itself comes by standard input: echo TEXT | yanmo predict {asked.run}"
+        )
     engine = opened(asked.run, asked.machine)
     learnt = engine.checkpoint.record.get("columns")
     rows = (

@@ -13,7 +13,7 @@ from yanmo.progress import bar, say
 from yanmo.settings import Words
 from yanmo.tasks import OBJECTIVES, make, one_of
 from yanmo.tasks.objectives.masked import Settings as Masked
-from yanmo.text import corpus, tokens
+from yanmo.text import corpus
 from yanmo.text.tokenizer import TokenizerSettings
 from yanmo.train import settings as training
 
@@ -39,10 +39,10 @@ def pretrain(settings_file: str | Path | None = None, **keys: Any) -> dict[str, 
 
 def command(words: Words[Settings]) -> dict[str, Any]:
     asked = words.settings
-    for path in words.paths:
-        if path.is_dir() and not tokens.is_shards(path):
-            asked.model.base = str(path)
-    if given := [path for path in words.paths if not path.is_dir() or tokens.is_shards(path)]:
+    models = [path for path in words.paths if (path / checkpoint.CONFIG).is_file()]
+    if models:
+        asked.model.base = str(models[-1])
+    if given := [path for path in words.paths if path not in models]:
         asked.data.train = given
     if not asked.data.train:
         raise SettingsError(

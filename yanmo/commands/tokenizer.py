@@ -12,6 +12,8 @@ from yanmo.settings import Block, Words
 from yanmo.text import sources, tokenizer, tokens
 from yanmo.text.tokenizer import TokenizerSettings
 
+_UNKNOWN = 0.01  # of the tokens of a text; more of them is told
+
 
 class Settings(Block):
     out: Path = Field(
@@ -59,6 +61,11 @@ def _train(settings: Settings, paths: Sequence[Path]) -> dict[str, Any]:
         for name, part in found.items()
     ]
     say("; ".join([f"{file}: {made.size:,} tokens", *said]))
+    if any(part["unknown"] > _UNKNOWN for part in found.values()):
+        say(
+            f"warning: {made.size:,} tokens are too few for the characters of this text, so parts of it are lost to a model. "
+            "Raise tokenizer.vocab, or take a kind that knows every byte: tokenizer.kind=bpe or unigram"
+        )
     return {"file": file, "vocabulary": made.size, "languages": found}
 
 

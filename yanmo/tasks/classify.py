@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from yanmo.errors import DataError, gather
+from yanmo.errors import DataError, gather, some
 from yanmo.models.base import Model
 from yanmo.settings import Block
 from yanmo.tasks import linear, metrics
@@ -44,6 +44,13 @@ class Classify:
         self.numbers = {label: number for number, label in enumerate(labels)}
 
     def prepare(self, examples: Sequence[Example]) -> list[Example]:
+        several = [f"{e.where}: {', '.join(e.labels)}" for e in examples if len(e.labels) > 1]
+        gather(
+            several,
+            f"{len(several):,} of {some(len(examples), 'row')} with several labels, and this task knows one a row. Keep one of them, "
+            "or name a column of one label (data.columns.label=...):",
+            DataError,
+        )
         known = ", ".join(self.labels[:10]) + (", ..." if len(self.labels) > 10 else "")
         faults = [
             f"{e.where}: label '{label}' was never seen in training (known: {known})"

@@ -51,7 +51,7 @@ def synonym(text: str, rate: float, generator: np.random.Generator, synonyms: Sy
     """Words of the table, the longest first, are exchanged for one of their synonyms: a share `rate` of the text's units, one at least."""
     if not synonyms:
         raise SettingsError(
-            "augment: 'synonym' needs a table; give synonyms=FILE with a word and its synonyms on each line"
+            "augment.transforms: 'synonym' needs a table; give synonyms=FILE with a word and its synonyms on each line"
         )
     pattern = re.compile("|".join(re.escape(word) for word in sorted(synonyms, key=len, reverse=True)))
     places = [found.span() for found in pattern.finditer(text)]
@@ -72,7 +72,7 @@ def augment(text: str, settings: Augment, seed: int, synonyms: Synonyms) -> list
     """(transform, new text) of each new row; a transform that changed nothing gives none. A pure function of its arguments."""
     unknown = [name for name in settings.transforms if name not in TRANSFORMS]
     if unknown:
-        raise SettingsError(f"transforms: no '{unknown[0]}'; known: {', '.join(TRANSFORMS)}")
+        raise SettingsError(f"augment.transforms: no '{unknown[0]}'; known: {', '.join(TRANSFORMS)}")
     found: list[tuple[str, str]] = []
     for name in settings.transforms:
         for copy in range(settings.copies):

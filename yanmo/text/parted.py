@@ -86,6 +86,19 @@ def _text(value: Any) -> str:
     return "" if value is None else str(value).strip()
 
 
+def misplaced(rows: Sequence[Parted]) -> list[str]:
+    """Where questions stand whose answer is not in their context at the character that it names (-1 names none), and what is there."""
+    return [
+        f"{row.example.id}: '{answer['text']:.40}' does not stand at character {answer['start']}, but "
+        f"'{fields['context'][answer['start'] :][: len(answer['text'])]:.40}'"
+        for row in rows
+        if (fields := row.fields) and isinstance(fields.get("context"), str)
+        for answer in fields.get("answers") or ()
+        if isinstance(answer, dict) and answer.get("start", -1) >= 0
+        if not fields["context"].startswith(answer["text"], answer["start"])
+    ]
+
+
 def divide(rows: Sequence[Parted], out: Path, asked: Division) -> tuple[dict[str, Content], dict[str, Any]]:
     """(the files of the folder `out`, the facts). Rows that stand in `out` already keep their part, and need not be
     among `rows`. Raises SettingsError for a folder that holds another division."""

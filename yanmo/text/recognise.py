@@ -11,8 +11,8 @@ from typing import Any
 
 from yanmo.errors import DataError, gather
 from yanmo.text import formats
+from yanmo.text.columns import Columns
 from yanmo.text.formats import names, tables
-from yanmo.text.sources import Columns
 
 _ROWS = 5000  # that are looked at
 

@@ -33,7 +33,9 @@ def key(text: str) -> str:
 def check_shares(parts: Mapping[str, float]) -> None:
     """Raise SettingsError unless the shares are positive and add up to 1."""
     if any(share <= 0 for share in parts.values()) or not math.isclose(sum(parts.values()), 1, abs_tol=1e-6):
-        raise SettingsError(f"the shares of the parts must be positive and add up to 1 (given: {dict(parts)})")
+        raise SettingsError(
+            f"division.parts: the shares must be positive and add up to 1, as {{train: 0.8, test: 0.2}} do (given: {dict(parts)})"
+        )
 
 
 def place_of(key: str, parts: Mapping[str, float]) -> str:

@@ -9,13 +9,19 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from yanmo.errors import DataError, gather
+from yanmo.errors import DataError, gather, some
 from yanmo.text.formats import blocks, folders, lines, names, objects, parquet, tables
 from yanmo.text.formats.base import EXPECTED, Fault, Format, Row, Source
-from yanmo.text.formats.folders import splits
-from yanmo.text.formats.stream import members
+from yanmo.text.formats.folders import languages, splits
+from yanmo.text.formats.foreign import absent
+from yanmo.text.formats.stream import container, is_archive, members
 
-__all__ = ["FORMATS", "Fault", "Found", "Row", "load", "numbered", "raw", "recognise", "refuse", "rows", "splits"]
+# fmt: off
+__all__ = [
+    "FORMATS", "Fault", "Found", "Row", "absent", "container", "is_set", "languages", "load", "numbered", "raw",
+    "recognise", "refuse", "rows", "splits",
+]
+# fmt: on
 
 # The first one that a file looks like is taken.
 FORMATS: dict[str, Format] = {
@@ -81,20 +87,19 @@ def rows(path: Path, faults: list[Fault] | None = None, *, format: str | None = 
 
 def load(path: Path, faults: list[Fault] | None = None) -> dict[str, list[Row]]:
     """The rows of each part of a data-set folder or an archive (see `splits`); of a file, of one part under its name."""
-    parts = splits(path) if path.is_dir() else {folders.stem(path.name): [path]}
+    parts = splits(path) if is_set(path) else {folders.stem(path.name): [path]}
     found: dict[str, list[Row]] = {}
     for part, paths in parts.items():
-        if folders.languages(paths):
-            found[part] = list(_aligned(folders.languages(paths), faults))
+        if languages(paths):
+            found[part] = list(_aligned(languages(paths), faults))
             continue
-        for file in paths:
-            inside = {source.member.inside: (source, kind) for source, kind in _sources(file, None, ())}
-            named = folders.parts(list(inside)) if len(inside) > 1 else {part: list(inside)}
-            for name, chosen in named.items():
-                found.setdefault(name, []).extend(
-                    map(_named, _read((inside[key] for key in chosen), faults, str(file)))
-                )
+        found[part] = [row for file in paths for row in rows(file, faults)]
     return {part: some for part, some in found.items() if some}
+
+
+def is_set(path: Path) -> bool:
+    """A folder or an archive, which `splits` takes apart."""
+    return path.is_dir() or is_archive(path)
 
 
 def _sources(path: Path, format: str | None, columns: Collection[str]) -> Iterator[tuple[Source, str]]:
@@ -132,7 +137,8 @@ def _aligned(paths: Mapping[str, Path], faults: list[Fault] | None) -> Iterator[
     columns = {language: [line for _, line in numbered(paths[language], faults)] for language in order}
     counts = {language: len(column) for language, column in columns.items()}
     if len({*counts.values()}) > 1:
-        raise DataError(f"{paths[order[0]]}: not line-aligned with the other language: {counts} lines")
+        said = ", ".join(f"{paths[language]} has {some(count, 'line')}" for language, count in counts.items())
+        raise DataError(f"not line-aligned: {said}. Expected as many in each, every line with its translation")
     for line, cells in enumerate(zip(*columns.values(), strict=True), 1):
         yield Row(
             {"text": cells[0], "target": cells[1], "languages": order, **dict(zip(order, cells, strict=True))}, line, 0
@@ -157,5 +163,7 @@ def numbered(path: Path, faults: list[Fault] | None = None) -> Iterator[tuple[in
 def refuse(faults: Sequence[Fault], where: str) -> None:
     """Raise one DataError for all of them; do nothing when there are none."""
     kinds = {fault.kind for fault in faults}
-    said = EXPECTED[kinds.pop() if len(kinds) == 1 else "form"].format(count=len(faults), file=where)
+    said = EXPECTED[kinds.pop() if len(kinds) == 1 else "form"].format(
+        lines=some(len(faults), "line"), rows=some(len(faults), "row"), file=where
+    )
     gather([str(fault) for fault in faults], f"{where}: {said}", DataError)

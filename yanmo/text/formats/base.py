@@ -37,11 +37,15 @@ class Fault:
 
 # kind of fault: what is said above a list of faults of that kind
 EXPECTED = {
-    "encoding": "{count} lines are not UTF-8. Save it as UTF-8, for example: iconv -f GB18030 -t UTF-8 {file}",
-    "columns": "{count} rows can't be used; is a separator missing or unquoted?",
-    "json": '{count} lines can\'t be used; expected one object a line, such as {{"text": ..., "label": ...}}:',
-    "form": "{count} rows can't be used:",
-    "compression": "the compressed data can't be read on:",
+    "encoding": "{lines} not in UTF-8. Is the whole file in another encoding? Save it as UTF-8, for example: "
+    "iconv -f GB18030 -t UTF-8 {file} > NEW. Else mend these lines, or remove them:",
+    "damage": "{lines} with bytes that are no characters. Mend these, or remove them:",
+    "columns": "{rows} can't be used; is a separator missing or unquoted? "
+    "(A .tsv has no quotes: texts with tabs need a .csv or .jsonl)",
+    "json": '{lines} can\'t be used; expected one object a line, such as {{"text": ..., "label": ...}}:',
+    "document": 'the JSON can\'t be read to its end; expected a list of objects, such as [{{"text": ..., "label": ...}}]:',
+    "form": "{rows} can't be used:",
+    "compression": "the packed data is damaged; copy or download the file again:",
 }
 
 
@@ -115,8 +119,16 @@ def decoded(raw: bytes, number: int, offset: int, name: str, encoding: str) -> L
         text = raw.decode(encoding)
     except UnicodeDecodeError as error:
         byte = f"byte {error.start + 1} of the line (0x{raw[error.start]:02x})"
-        reason = byte if encoding == "utf-8" else f"{byte} is not {encoding}"
-        return Fault(name, number, offset, "", reason, raw, "encoding")
+        known = encoding != "utf-8"  # the file as a whole is in another encoding, or has a mark that says utf-8
+        return Fault(
+            name,
+            number,
+            offset,
+            "",
+            f"{byte} is not {encoding}" if known else byte,
+            raw,
+            "damage" if known else "encoding",
+        )
     if number == 1:
         text = text.removeprefix("\ufeff")
     return Line(number, offset, text.rstrip("\r\n"), raw)

@@ -11,18 +11,15 @@ from yanmo.text.formats.base import Fault, Line, Row, Source, Stream
 
 _TAG = re.compile(r"O|[BIESMLU]-\S+")
 _POSITION = re.compile(r".{1,2}\d", re.DOTALL)  # an emoji may be two characters there
+_TAGGED = 0.95  # of the lines; the others are faults
 _BEGIN, _END = "BSU", "ESLU"
 
 
 def is_columns(suffix: str, lines: Sequence[str]) -> bool:
     rows = [line.split() for line in lines if not line.startswith("-DOCSTART-")]
-    widths = {len(row) for row in rows}
-    return (
-        suffix not in (".csv", ".json", ".jsonl")
-        and len(widths) == 1
-        and min(widths) > 1
-        and all(_TAG.fullmatch(row[-1]) for row in rows)
-    )
+    width = len(rows[0]) if rows else 0
+    tagged = sum(len(row) == width and bool(_TAG.fullmatch(row[-1])) for row in rows)
+    return suffix not in (".csv", ".json", ".jsonl") and width > 1 and tagged >= _TAGGED * len(rows)
 
 
 def columns(source: Source) -> Stream:
@@ -43,7 +40,7 @@ def columns(source: Source) -> Stream:
                 yield _sentence(sentence, document, positions)
             sentence = []
         elif len(cells) < 2 or (width and len(cells) != width):
-            yield source.fault(line, f"{len(cells)} columns, expected {width or 'a token and its tag'}", "columns")
+            yield source.fault(line, f"{len(cells)} columns, expected {width or 2} (a token and its tag)", "columns")
         else:
             width = len(cells)
             sentence.append((line, cells))

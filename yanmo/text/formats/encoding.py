@@ -50,6 +50,11 @@ def _utf16(head: bytes) -> str | None:
     return None
 
 
+def is_utf16(head: bytes) -> bool:
+    """Is this the beginning of a text in UTF-16, with a byte order mark or without one?"""
+    return head.startswith((b"\xff\xfe", b"\xfe\xff")) or _utf16(head) is not None
+
+
 def _is_utf8(head: bytes) -> bool:
     try:
         head.decode()

@@ -1,6 +1,7 @@
 """A data-set folder (or the names in an archive) -> its parts, by the usual names of files.
 
-Opens no file. Passes over pictures, licences, read-me files, lists of labels, data bases and answer keys, which hold no rows.
+Opens no file but the archives, to see what they hold. Passes over pictures, licences, read-me files, lists of labels, data bases and
+answer keys, which hold no rows.
 """
 
 import re
@@ -9,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from yanmo.errors import DataError
-from yanmo.text.formats.stream import IMAGES
+from yanmo.text.formats.stream import IMAGES, is_archive, members
 
 # what stands in a file's name: the part that it holds
 _PARTS: dict[str, str] = {
@@ -51,10 +52,16 @@ def is_helper(name: str) -> bool:
 def splits(folder: Path) -> dict[str, list[Path]]:
     """The files of each part: train, dev, test where their names say so; else the files' own names, as also where several
     files lay claim to one part (stsb-en-train, stsb-zh-train). Files of one part are pieces of it (train-00000, train-00001) or
-    its languages (train.de, train.en). A folder inside that is called train, dev or test is that part.
+    its languages (train.de, train.en). A folder inside that is called train, dev or test is that part. An archive is a folder,
+    and what an archive in the folder holds (some.zip/train.csv) stands beside the files.
 
-    Raises DataError for a folder without data.
+    Raises DataError for a folder or archive without data.
     """
+    if is_archive(folder):
+        found = _unpacked(folder)
+        if not found:
+            raise DataError(f"{folder}: no data file in this archive")
+        return _chosen(found)
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder")
     files = [path for path in sorted(folder.iterdir()) if path.is_file() and not is_helper(path.name)]
@@ -65,13 +72,32 @@ def splits(folder: Path) -> dict[str, list[Path]]:
         for path in sorted(child.iterdir())
         if path.is_file() and not is_helper(path.name)
     ]
-    by_name = {str(path.relative_to(folder)): path for path in (*files, *inside)}
-    if not by_name:
+    found = {
+        name: path
+        for file in (*files, *inside)
+        for name, path in (_unpacked(file) if is_archive(file) else {str(file.relative_to(folder)): file}).items()
+    }
+    if not found:
         folders = ", ".join(sorted(child.name for child in folder.iterdir() if child.is_dir())[:10])
         raise DataError(
-            f"{folder}: no data file in this folder" + (f"; name one of its folders: {folders}" if folders else "")
+            f"{folder}: no data file in this folder"
+            + (
+                f"; name one of its folders: {folders}"
+                if folders
+                else ". Expected files such as train.csv, dev.csv, test.csv"
+            )
         )
-    return {part: [by_name[name] for name in names] for part, names in parts(list(by_name)).items()}
+    return _chosen(found)
+
+
+def _unpacked(archive: Path) -> dict[str, Path]:
+    """name -> path of what an archive holds; of one file, whatever it is called."""
+    names = [member.inside for member in members(archive)]
+    return {name: archive / name for name in names if len(names) == 1 or not is_helper(name)}
+
+
+def _chosen(found: Mapping[str, Path]) -> dict[str, list[Path]]:
+    return {part: [found[name] for name in names] for part, names in parts(list(found)).items()}
 
 
 def parts(names: Sequence[str]) -> dict[str, list[str]]:

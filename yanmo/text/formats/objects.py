@@ -22,7 +22,11 @@ def is_lines(lines: Sequence[str]) -> bool:
     whole = [_object(line) for line in lines[:100]]
     if whole[0] is not None:
         return len(lines) > 1 or not isinstance(whole[0].get("data"), list)
-    return len(lines[0].strip()) > 1 and any(value is not None for value in whole)
+    each = [line.strip().rstrip(",") for line in lines[:100]]
+    every_one = len(each) > 1 and all(
+        line[:1] == "{" and line[-1:] == "}" for line in each
+    )  # each with the same mistake
+    return every_one or (len(each[0]) > 1 and any(value is not None for value in whole))
 
 
 def _object(line: str) -> dict[str, Any] | None:
@@ -41,7 +45,7 @@ def lines(source: Source) -> Stream:
         try:
             value = json.loads(line.text)
         except (ValueError, RecursionError) as error:
-            yield source.fault(line, f"not JSON ({error})", "json")
+            yield source.fault(line, f"not JSON ({_why(error, line.text)})", "json")
             continue
         if not isinstance(value, dict):
             yield source.fault(line, f"a {type(value).__name__}, not an object", "json")
@@ -49,6 +53,21 @@ def lines(source: Source) -> Stream:
             yield source.fault(line, _HALF, "json")
         else:
             yield Row(value, line.number, line.offset)
+
+
+def _why(error: Exception, text: str, place: str = "") -> str:
+    """What is wrong with a value, in a line that is known or is `place`."""
+    if not isinstance(error, json.JSONDecodeError):
+        return str(error)
+    there, before = text[error.pos : error.pos + 1], text[: error.pos].rstrip()[-1:]
+    hint = ""
+    if there == "'":
+        hint = ": texts stand in double quotes, as json.dumps writes them"
+    elif there == "," and error.msg == "Extra data":
+        hint = ": no comma stands between the lines of .jsonl"
+    elif there in ("}", "]") and before == ",":
+        hint = ": the comma before it is one too many"
+    return f"{error.msg} at column {error.colno}{place}{hint}"
 
 
 _HALF = "half of a surrogate pair (\\ud...) stands alone, which is no text"
@@ -106,13 +125,15 @@ def _elements(source: Source, text: str) -> Iterator[tuple[Line, Any]]:
         if at >= size or (listed and text[at] == "]"):
             if at >= size and listed:
                 end = Line(number, offset, "", b"")
-                yield end, source.fault(end, "not JSON (the list does not end)", "json")
+                yield end, source.fault(end, "not JSON (the list does not end)", "document")
             return
         try:
             value, end_at = _DECODER.raw_decode(text, at)
         except (ValueError, RecursionError) as error:
             rest = Line(number, offset, "", text[at:].encode(source.encoding, "surrogatepass"))
-            yield rest, source.fault(rest, f"not JSON ({error}); nothing after it can be read", "json")
+            place = f" of line {error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
+            reason = f"not JSON ({_why(error, text, place)}); nothing from here on can be read"
+            yield rest, source.fault(rest, reason, "document")
             return
         line = Line(number, offset, "", b"")
         if _has_half(text[at:end_at], value):

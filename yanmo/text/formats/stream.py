@@ -12,10 +12,12 @@ import zipfile
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, cast
 
 from yanmo.errors import DataError, gather, optional
+from yanmo.text.formats import foreign
 
 LARGEST = 4 << 30  # bytes of an archive, unpacked
 HIGHEST_RATIO = 100  # unpacked to packed
@@ -35,13 +37,13 @@ class Member:
 
     @property
     def name(self) -> str:
-        return f"{self.path}:{self.inside}" if self.inside else str(self.path)
+        return str(self.path / self.inside)
 
     @property
     def file_name(self) -> str:
         """Its own name, without what the compression added."""
         name = PurePosixPath(self.inside).name or self.path.name
-        return name[: -len(self.compression) - 1] if self.compression in ("gz", "zst") else name
+        return name[: -len(PurePosixPath(name).suffix)] if name.lower().endswith((".gz", ".zst")) else name
 
     @property
     def suffix(self) -> str:
@@ -57,7 +59,7 @@ class Member:
         try:
             return _OPEN[self.compression](self)
         except FileNotFoundError:
-            raise DataError(f"{self.path}: no such file") from None
+            raise DataError(foreign.absent(self.path)) from None
         except IsADirectoryError:
             raise DataError(f"{self.path}: this is a folder; expected a data file") from None
 
@@ -112,20 +114,41 @@ _OPEN: dict[str, Callable[[Member], BinaryIO]] = {
 }
 
 
-def members(path: Path) -> list[Member]:
-    """What there is to read at a path: the file, or the texts of a .zip (its pictures and read-me files are passed over).
+def container(path: Path) -> Path:
+    """The file on the disk: for a path that leads into an archive (some.zip/train.csv) the archive, else the path itself."""
+    if path.exists():
+        return path
+    return next((outer for outer in path.parents if is_archive(outer)), path)
 
-    Raises DataError for a missing file, and for a .zip that is no archive or breaks one of the limits above, within a second.
+
+def is_archive(path: Path) -> bool:
+    return path.suffix.lower() == ".zip" and path.is_file()
+
+
+def members(path: Path) -> list[Member]:
+    """What there is to read at a path: the file, or the texts of a .zip (its pictures are passed over), or one of these.
+
+    Raises DataError for a missing file, one that may not be read or is no text, and for a .zip that is no archive or breaks one of
+    the limits above, within a second.
     """
     if path.is_dir():
         raise DataError(f"{path}: this is a folder; expected a data file")
+    outer = container(path)
+    if outer != path:
+        archive, inside = _archive(outer), path.relative_to(outer).as_posix()
+        if inside not in archive.namelist():
+            raise DataError(f"{path}: the archive holds no such file; it holds: {', '.join(archive.namelist()[:10])}")
+        return [Member(outer, "zip", inside, archive)]
     if not path.is_file():
-        raise DataError(f"{path}: no such file")
-    with path.open("rb") as file:
-        start = file.read(4)
+        raise DataError(foreign.absent(path))
+    try:
+        with path.open("rb") as file:
+            start = file.read(foreign.HEAD)
+    except PermissionError:
+        raise DataError(f"{path}: this user may not read it (chmod u+r {path}, or ask its owner)") from None
     if start[:2] == b"\x1f\x8b":
         return [Member(path, "gz")]
-    if start == b"\x28\xb5\x2f\xfd":
+    if start[:4] == b"\x28\xb5\x2f\xfd":
         return [Member(path, "zst")]
     if start[:2] == b"PK" and path.suffix.lower() == ".zip":
         archive = _archive(path)
@@ -133,11 +156,18 @@ def members(path: Path) -> list[Member]:
         return [
             Member(path, "zip", name, archive) for name in names if PurePosixPath(name).suffix.lower() not in IMAGES
         ]
+    foreign.refuse(path, start)
     return [Member(path, "")]
 
 
 def _archive(path: Path) -> zipfile.ZipFile:
-    """An archive that keeps within the limits."""
+    """An archive that keeps within the limits. The last one stays open: its members are asked for one by one."""
+    known = path.stat()
+    return _checked(path, known.st_mtime_ns, known.st_size)
+
+
+@lru_cache(maxsize=1)
+def _checked(path: Path, changed: int, size: int) -> zipfile.ZipFile:
     _refuse(path, _directory_faults(path))
     try:
         archive = zipfile.ZipFile(path)
@@ -158,10 +188,10 @@ def _archive(path: Path) -> zipfile.ZipFile:
             faults.append(f"'{entry.filename}' is a symbolic link")
         elif entry.flag_bits & 1:
             faults.append(f"'{entry.filename}' is encrypted")
-    size = sum(entry.file_size for entry in entries)
-    if size > LARGEST:
-        faults.append(f"{size:,} bytes unpacked; at most {LARGEST:,} are read")
-    ratio = size / max(1, path.stat().st_size)
+    unpacked = sum(entry.file_size for entry in entries)
+    if unpacked > LARGEST:
+        faults.append(f"{unpacked:,} bytes unpacked; at most {LARGEST:,} are read")
+    ratio = unpacked / max(1, size)
     if ratio > HIGHEST_RATIO:
         faults.append(f"unpacks to {ratio:,.0f} times its size; at most {HIGHEST_RATIO} times is read")
     _refuse(path, faults)
@@ -183,4 +213,4 @@ def _directory_faults(path: Path) -> list[str]:
 
 
 def _refuse(path: Path, faults: list[str]) -> None:
-    gather(faults, f"{path}: this archive is not opened:", DataError)
+    gather(faults, f"{path}: this archive is not opened (unpack it yourself if you trust it):", DataError)

@@ -65,7 +65,7 @@ def _table(source: Source, found: Iterator[Cells | Fault]) -> Stream:
         held.remove(rows[0])
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
-            raise DataError("\n  ".join([f"{source.name}:1:", *(f"two columns are called '{name}'" for name in twice)]))
+            raise DataError(f"{source.name}:1: two columns are called {', '.join(map(repr, twice))}; rename one")
     else:
         names, convert = guess([row.cells for row in rows])
     for row in itertools.chain(held, found):

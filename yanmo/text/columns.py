@@ -1,0 +1,92 @@
+"""Which columns of a table are the texts and the label of a row: those that the settings name, or the usual names.
+
+Knows the first row of a file, and what to say where it has no such columns.
+"""
+
+import difflib
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from yanmo.errors import DataError, gather
+from yanmo.settings import Block
+from yanmo.text.formats.names import LESS_USUAL, USUAL
+
+
+class Columns(Block):
+    text: str | None = Field(None, description="the column of the text; null: recognised by its name")
+    pair: str | None = Field(None, description="the column of a second text, if the task takes two")
+    label: str | None = Field(None, description="the column of the label; null: recognised by its name")
+
+
+# Names that people give their columns, tried in this order. A second text is read only where it is asked for.
+COLUMNS = {"text": (*USUAL["text"], *LESS_USUAL, *USUAL["question"]), "pair": (), "label": USUAL["label"]}
+_NOTE = re.compile(r"sep=.?", re.IGNORECASE)
+_UNNAMED = re.compile(r"column\d+")  # how `formats` calls what has no name
+
+
+def choose(
+    row: Mapping[str, Any], columns: Columns, path: Path, labelled: bool, learnt: Mapping[str, str | None]
+) -> dict[str, list[str]]:
+    """{"texts", "label": the columns of a file with this first row}. With `labelled` the label must be there. learnt: the columns that a
+    model was trained on. Raises DataError for what is missing."""
+    if note := next((cell for cell in (*row, *row.values()) if _NOTE.fullmatch(str(cell))), None):
+        raise DataError(f"{path}:1: '{note}' is a note for Excel, no header and no row. Remove this line")
+    faults = []
+
+    def one(kind: str, wanted: str | None, needed: bool) -> list[str]:
+        usual = (*filter(None, [learnt.get(kind)]), *COLUMNS[kind]) if wanted is None else (wanted,)
+        for name in usual:
+            for present in row:
+                if present == name or (wanted is None and present.lower() == name):
+                    return [present]
+        if needed or wanted is not None:
+            faults.append(_missing(kind, wanted, [*row]))
+        return []
+
+    chosen = {
+        "texts": one("text", columns.text, True) + one("pair", columns.pair, learnt.get("pair") is not None),
+        "label": one("label", columns.label, labelled),
+    }
+    if faults and (other := _other_table(row, path)):
+        raise DataError(f"{path}:1: {other}")
+    if faults and columns == Columns() and "text" in row and any(_UNNAMED.fullmatch(name) for name in row):
+        raise DataError(
+            f"{path}:1: no header with a known name, and no column that looks like labels. Name the columns in line 1: text, label"
+        )
+    if len(faults) == 1:
+        raise DataError(f"{path}:1: {faults[0]}")
+    gather(faults, f"{path}:1:", DataError)
+    return chosen
+
+
+def _missing(kind: str, wanted: str | None, there: list[str]) -> str:
+    has = f"the file has: {', '.join(there)}"
+    near = difflib.get_close_matches(wanted or kind, there, n=1)
+    if wanted:
+        hint = f"Did you mean data.columns.{kind}={near[0]}?" if near else f"Name another with data.columns.{kind}=..."
+        return f"no column '{wanted}'; {has}. {hint}"
+    if kind == "label" and len(there) == 1:
+        return f"no column for the label; {has}. Rows without labels are answered by `yanmo predict`, not trained on or scored"
+    return f"no column for the {kind}; {has}. Call it '{kind}', or name it: data.columns.{kind}={near[0] if near else '...'}"
+
+
+_SEPARATORS = {
+    ";": "semicolons part the columns, and a .csv is read with commas. Save it with commas, or as .tsv with tabs",
+    "\t": "tabs part the columns, as in a .tsv. Rename the file so that it ends in .tsv",
+    ",": "commas part the columns, as in a .csv. Rename the file so that it ends in .csv",
+    "|": "bars part the columns, and a .csv is read with commas. Save it with commas, or as .tsv with tabs",
+}
+
+
+def _other_table(row: Mapping[str, Any], path: Path) -> str:
+    """Why a table has not the columns that it seems to have; "" where that is not seen."""
+    if len(row) == 1 and path.suffix.lower() in (".csv", ".tsv"):
+        line = "\n".join(map(str, *row.items()))
+        return next((said for sign, said in _SEPARATORS.items() if sign in line), "")
+    if "tokens" in row and "tags" in row:
+        return "these rows are words with tags; expected a text and a label (tagging is no task yet)"
+    return ""

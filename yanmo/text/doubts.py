@@ -1,0 +1,100 @@
+"""Labelled rows -> what looks like a mistake in them, though they can be read: said before hours are spent on them.
+
+What can't be meant (texts and labels in each other's place) is a DataError, the rest a line for people.
+"""
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from yanmo.errors import DataError, some
+from yanmo.text.sources import Example
+
+_SHOWN = 3
+_RARE, _USUAL = 2, 20  # rows of a label that is doubted, where a label has this many on average
+_MANY = 50  # labels; fewer may well have one row each
+_DECIMAL = re.compile(r"([+-]?\d+)\.0+")
+
+
+def find(parts: Mapping[str, Sequence[Example]]) -> list[str]:
+    """Of the rows of train, dev and test. Raises DataError for what can't be meant."""
+    train = parts["train"]
+    _refuse_swapped(train)
+    found = [*_alike(train), *_rare(train)]
+    for name, rows in parts.items():
+        if name != "train":
+            found += _shared(train, rows, name)
+    return found
+
+
+def _refuse_swapped(rows: Sequence[Example]) -> None:
+    texts, labels = {row.texts for row in rows}, {row.labels for row in rows}
+    if len(labels) <= _MANY and len(texts) >= len(labels):
+        return
+    where, seen = rows[0].file, f"{len(labels):,} different labels in {len(rows):,} rows"
+    if len(texts) < len(labels):
+        raise DataError(
+            f"{where}: {seen}, but only {len(texts):,} different texts: are the columns in each other's place? "
+            f"Name them: data.columns={{text: ..., label: ...}}"
+        )
+    if 2 * len(labels) > len(rows):
+        raise DataError(
+            f"{where}: {seen}: these are no classes, since most have one row ({_few(sorted(' '.join(each) for each in labels))}). "
+            "Name the column of the labels: data.columns.label=..."
+        )
+
+
+def plain(label: str) -> str:
+    """A label without what people write in one way or another: case, width, spaces, and the .0 that a table program adds."""
+    text = "".join(unicodedata.normalize("NFKC", label).casefold().split())
+    whole = _DECIMAL.fullmatch(text)
+    return whole[1] if whole else text
+
+
+def _alike(rows: Sequence[Example]) -> list[str]:
+    counts = Counter(label for row in rows for label in row.labels)
+    groups: dict[str, list[str]] = {}
+    for label in counts:
+        groups.setdefault(plain(label), []).append(label)
+    return [
+        f"{rows[0].file}: the labels {_counted(group, counts)} are taken for {len(group)} different ones; "
+        "write them in one way if they are one"
+        for group in groups.values()
+        if len(group) > 1
+    ]
+
+
+def _rare(rows: Sequence[Example]) -> list[str]:
+    counts = Counter(label for row in rows for label in row.labels)
+    if len(rows) < _USUAL * len(counts):
+        return []
+    said = Counter(map(plain, counts))  # of labels that look alike more is said already
+    rare = [label for label, count in counts.items() if count <= _RARE and said[plain(label)] == 1]
+    places = [f"'{label}' ({next(row.where for row in rows if label in row.labels)})" for label in rare]
+    return [f"labels with hardly a row to learn from: {_few(places)}; a slip of the pen?"] if rare else []
+
+
+def _shared(train: Sequence[Example], rows: Sequence[Example], name: str) -> list[str]:
+    known = {row.texts for row in train}
+    both = [row for row in rows if row.texts in known]
+    if not both:
+        return []
+    if len(both) == len(rows) and {row.where for row in rows} <= {row.where for row in train}:
+        return [
+            f"{rows[0].file}: the {name} rows are the training rows, so their score says nothing of new ones. "
+            f"Leave data.{name} out, or divide the rows: yanmo data split {rows[0].file}"
+        ]
+    return [
+        f"{len(both):,} of {len(rows):,} {name} rows stand in the training rows, too ({both[0].where}, for one), so their score "
+        f"says little; `yanmo data inspect` shows more, and `yanmo data split` divides rows so that none stands in two parts"
+    ]
+
+
+def _counted(labels: Sequence[str], counts: Mapping[str, int]) -> str:
+    return ", ".join(f"'{label}' ({some(counts[label], 'row')})" for label in labels)
+
+
+def _few(words: Sequence[str]) -> str:
+    shown = ", ".join(word[:40] for word in words[:_SHOWN])
+    return f"{shown}, and {len(words) - _SHOWN:,} more" if len(words) > _SHOWN else shown
