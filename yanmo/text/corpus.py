@@ -5,6 +5,7 @@ Either way it becomes rows to train on and rows to score; a document falls to on
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Annotated
 
@@ -38,7 +39,7 @@ class Corpus:
     """What was read, before there is a tokeniser to cut it into rows."""
 
     texts: Sequence[str]  # to train on; none of shards, which have their tokeniser
-    documents: Sequence[np.ndarray] | None  # a beginning of the shards' documents
+    documents: Callable[[Tokenizer], Sequence[np.ndarray]]  # the texts' token ids, encoded once; of shards a beginning
     inputs: dict[str, str]  # file -> sha256
     language: str
     rows: Callable[[Tokenizer, int], tuple[Sequence[Example], Sequence[Example]]]  # to train on and to score, by length
@@ -82,11 +83,17 @@ def _read_texts(paths: Sequence[Path], data: Texts) -> Corpus:
         if not dev or not train:
             raise DataError(f"{paths[0]}: {_FEW}")
 
-    def rows(tokeniser: Tokenizer, longest: int) -> tuple[Sequence[Example], Sequence[Example]]:
-        held_out = _dev_rows(data.dev, tokeniser, longest) if data.dev else tokeniser.chunks(dev, longest, "dev")
-        return tokeniser.chunks(train, longest, "train"), held_out
+    @cache
+    def documents(tokeniser: Tokenizer) -> Sequence[np.ndarray]:
+        return tokeniser.encode_all(train)
 
-    return Corpus(train, None, inputs, language(train), rows)
+    def rows(tokeniser: Tokenizer, longest: int) -> tuple[Sequence[Example], Sequence[Example]]:
+        train_rows = tokeniser.chunks(documents(tokeniser), longest, "train")
+        if data.dev:
+            return train_rows, _dev_rows(data.dev, tokeniser, longest)
+        return train_rows, tokeniser.chunks(tokeniser.encode_each(dev), longest, "dev")
+
+    return Corpus(train, documents, inputs, language(train), rows)
 
 
 def _read_shards(folders: Sequence[Path], data: Texts) -> Corpus:
@@ -95,7 +102,7 @@ def _read_shards(folders: Sequence[Path], data: Texts) -> Corpus:
     inputs = {str(folder / files.MANIFEST): files.sha256(folder / files.MANIFEST) for folder in folders}
     sample = [corpora[0].ids(int(number)) for number in parts[0][0][:200]]
     spoken = language([corpora[0].tokenizer.decode(ids.tolist()) for ids in sample])
-    documents = [ids for each, (train, _) in zip(corpora, parts, strict=True) for ids in each.first(train, _LEARNT)]
+    beginning = [ids for each, (train, _) in zip(corpora, parts, strict=True) for ids in each.first(train, _LEARNT)]
 
     def rows(tokeniser: Tokenizer, longest: int) -> tuple[Sequence[Example], Sequence[Example]]:
         for each in corpora:
@@ -111,7 +118,7 @@ def _read_shards(folders: Sequence[Path], data: Texts) -> Corpus:
         held_out = _dev_rows(data.dev, tokeniser, longest) if data.dev else _joined(dev, [1.0] * len(dev))
         return _joined(train, weights), held_out
 
-    return Corpus((), documents, inputs | _inputs_of_dev(data), spoken, rows)
+    return Corpus((), lambda _: beginning, inputs | _inputs_of_dev(data), spoken, rows)
 
 
 def _joined(rows: Sequence[tokens.Rows], weights: Sequence[float]) -> Sequence[Example]:
@@ -120,7 +127,7 @@ def _joined(rows: Sequence[tokens.Rows], weights: Sequence[float]) -> Sequence[E
 
 def _dev_rows(path: Path, tokeniser: Tokenizer, longest: int) -> Sequence[Example]:
     if not tokens.is_shards(path):
-        return tokeniser.chunks(sources.read_texts(path), longest, "dev")
+        return tokeniser.chunks(tokeniser.encode_each(sources.read_texts(path)), longest, "dev")
     shards = tokens.load(path)
     shards.check(tokeniser)
     return tokens.Rows(shards, np.arange(len(shards.sizes)), longest, "dev")

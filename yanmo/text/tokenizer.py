@@ -1,7 +1,11 @@
 """Text <-> ids. Always a Hugging Face `tokenizer.json` on disk; the work is done by the `tokenizers` library."""
 
-from collections.abc import Sequence
+import re
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -21,6 +25,12 @@ FILE = "tokenizer.json"
 SPECIAL = vocabulary.SPECIAL
 KIND, VOCAB = "wordpiece", 8000  # where the settings say nothing
 _SAMPLE = 20_000  # texts
+# The library takes up to 200 bytes of memory for a byte of the text that it encodes.
+_AT_ONCE = 1 << 18  # characters that are encoded together: enough for all cores
+_LONG = 1 << 17  # characters; a longer text is encoded in pieces
+_NEAR = 1 << 13  # characters in which a place to cut is looked for
+# Where every kind ends a word, and so where a long text may be cut: before the space between two words, behind a Chinese sign.
+_CUT = re.compile(r"(?<=\w)(?= \w)|(?<=[。！？；，])(?=\w)")
 
 
 class TokenizerSettings(Block):
@@ -79,9 +89,31 @@ class Tokenizer:
         ids: list[int] = self.inner.encode(text, add_special_tokens=special).ids
         return ids
 
-    def encode_all(self, texts: Sequence[str]) -> list[np.ndarray]:
+    def encode_each(self, texts: Iterable[str]) -> Iterator[np.ndarray]:
+        """Token ids of each text, without special tokens, as the texts come; on all cores, and what comes next is encoded while
+        these are taken. A text of over 131,072 characters is cut between words, so that its length costs little memory."""
+        parts: list[np.ndarray] = []
+        for ids, last in self._encoded(_blocks(_pieces(texts))):
+            parts.append(ids)
+            if last:
+                yield parts[0] if len(parts) == 1 else np.concatenate(parts)
+                parts = []
+
+    def _encoded(self, blocks: Iterator[list[tuple[str, bool]]]) -> Iterator[tuple[np.ndarray, bool]]:
+        def encode(block: list[tuple[str, bool]]) -> list[tokenizers.Encoding]:
+            return list(self.inner.encode_batch_fast([piece for piece, _ in block], add_special_tokens=False))
+
+        with ThreadPoolExecutor(1, "yanmo-encode") as pool:
+            ahead = deque((pool.submit(encode, block), block) for block in islice(blocks, 1))
+            while ahead:
+                ahead.extend((pool.submit(encode, block), block) for block in islice(blocks, 1))
+                found, block = ahead.popleft()
+                for encoding, (_, last) in zip(found.result(), block, strict=True):
+                    yield np.array(encoding.ids, np.int32), last
+
+    def encode_all(self, texts: Iterable[str]) -> list[np.ndarray]:
         """Token ids of each text, without special tokens; on all cores."""
-        return [np.array(e.ids, np.int32) for e in self.inner.encode_batch_fast(list(texts), add_special_tokens=False)]
+        return list(self.encode_each(texts))
 
     def decode(self, ids: Sequence[int]) -> str:
         text: str = self.inner.decode(list(ids))
@@ -117,13 +149,14 @@ class Tokenizer:
             for e, f in zip(examples, found, strict=True)
         ]
 
-    def chunks(self, texts: Sequence[str], longest: int, source: str) -> list[Example]:
-        """Documents -> rows of at most `longest` tokens, each between the special tokens, for pre-training."""
+    def chunks(self, documents: Iterable[np.ndarray], longest: int, source: str) -> list[Example]:
+        """Documents as `encode_all` gives them -> rows of at most `longest` tokens, each between the special tokens, for
+        pre-training."""
         before = [] if self.cls is None else [self.cls]
         after = [] if self.sep is None else [self.sep]
         room = longest - len(before) - len(after)
         rows: list[Example] = []
-        for number, ids in enumerate(self.encode_all(texts), 1):
+        for number, ids in enumerate(documents, 1):
             for start in range(0, len(ids), room):
                 row = np.concatenate([np.array(before, np.int32), ids[start : start + room], np.array(after, np.int32)])
                 rows.append(Example((), (), f"{source}:{number}+{start}", source, number, row))
@@ -136,6 +169,31 @@ class Tokenizer:
 
     def save(self, folder: Path) -> None:
         files.write_file(folder / FILE, self.content())
+
+
+def _pieces(texts: Iterable[str]) -> Iterator[tuple[str, bool]]:
+    """(what is encoded by itself, whether a text ends with it)"""
+    for text in texts:
+        start = 0
+        while len(text) - start > _LONG:
+            end = start + _LONG
+            end = max((found.start() for found in _CUT.finditer(text, end - _NEAR, end)), default=end)
+            yield text[start:end], False
+            start = end
+        yield text[start:] if start else text, True
+
+
+def _blocks(pieces: Iterator[tuple[str, bool]]) -> Iterator[list[tuple[str, bool]]]:
+    block: list[tuple[str, bool]] = []
+    size = 0
+    for piece in pieces:
+        block.append(piece)
+        size += len(piece[0])
+        if size >= _AT_ONCE:
+            yield block
+            block, size = [], 0
+    if block:
+        yield block
 
 
 def load(path: Path) -> Tokenizer:

@@ -17,6 +17,7 @@ import hashlib
 import json
 from array import array
 from bisect import bisect_right
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, chain, islice
@@ -38,7 +39,6 @@ from yanmo.text.tokenizer import Tokenizer
 INDEX = "shards.json"
 HELD_OUT = 0.02  # the share of the documents that is kept for scoring where no other is given
 SHARD_TOKENS = 1 << 24  # what a kill costs at most: some seconds of encoding
-_AT_ONCE = 1 << 20  # characters that are encoded together: enough for all cores, few enough to hold
 _MAPPED = {"U16": np.uint16, "U32": np.uint32, "I64": np.int64, "F64": np.float64}
 
 
@@ -50,19 +50,21 @@ def prepare(
 ) -> dict[str, Any]:
     """Encode every document of the files (plain text: one a line) into `folder`; returns what shards.json holds.
 
-    A shard is closed by the document that brings it to `shard_tokens`. Shards that stand and are whole are kept. Held in memory are
-    one shard and what is being encoded (of a table, its rows). Raises DataError
-    for files that can't be read, before anything is written, and SettingsError where `folder` holds something else.
+    A shard is closed by the document that brings it to `shard_tokens`. Shards that stand and are whole are kept; where all do, nothing
+    is encoded. Held in memory are one shard and what is being encoded. Raises DataError for files that can't be read, before anything
+    is written, and SettingsError where `folder` holds something else.
     """
     sources.present(paths)
     with bar("reading"):
-        documents = {path: _count(path) for path in paths}
         asked = {
             "version": 1,
             "tokenizer": identity(cutter),
             "shard_tokens": shard_tokens,
             "inputs": {str(path): files.sha256(path) for path in paths},
         }
+        if (record := _finished(folder, asked)) is not None:
+            return record
+        documents = {path: _count(path) for path in paths}
     total = sum(documents.values())
     kind = np.uint16 if max(cutter.inner.get_vocab().values()) <= np.iinfo(np.uint16).max else np.uint32
     with files.lock(folder):
@@ -111,6 +113,14 @@ def _count(path: Path) -> int:
     return count
 
 
+def _finished(folder: Path, asked: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What shards.json holds, if just what is asked for stands there whole."""
+    if not (folder / files.MANIFEST).is_file() or files.changed(folder):
+        return None
+    record = _index(folder)
+    return record if record.get("asked") == asked else None
+
+
 def _claim(folder: Path, asked: Mapping[str, Any]) -> None:
     """Make the folder this work's, or find that it is."""
     index = folder / INDEX
@@ -133,22 +143,15 @@ def _encoded(documents: Mapping[Path, int], cutter: Tokenizer, done: int) -> Ite
         if done < count:
             texts.append(islice(sources.texts(path), done, None))
         done = max(0, done - count)
-    for block in _blocks(chain.from_iterable(texts)):
-        positions = [split.position(Example((text,))) for text in block]
-        yield from zip(positions, cutter.encode_all(block), strict=True)
+    positions: deque[float] = deque()  # of the documents that are being encoded
 
+    def placed() -> Iterator[str]:
+        for text in chain.from_iterable(texts):
+            positions.append(split.position(Example((text,))))
+            yield text
 
-def _blocks(texts: Iterator[str]) -> Iterator[list[str]]:
-    block: list[str] = []
-    size = 0
-    for text in texts:
-        block.append(text)
-        size += len(text)
-        if size >= _AT_ONCE:
-            yield block
-            block, size = [], 0
-    if block:
-        yield block
+    for ids in cutter.encode_each(placed()):
+        yield positions.popleft(), ids
 
 
 def _write(

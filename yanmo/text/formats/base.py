@@ -42,7 +42,7 @@ EXPECTED = {
     "columns": "{count} rows can't be used; is a separator missing or unquoted?",
     "json": '{count} lines can\'t be used; expected one object a line, such as {{"text": ..., "label": ...}}:',
     "form": "{count} rows can't be used:",
-    "long": "{count} lines are too long; put one document on a line, or use a .json",
+    "overlong": "{count} lines are too long; put one document on a line, or use a .json",
     "compression": "the compressed data can't be read on:",
 }
 
@@ -77,7 +77,15 @@ class Source:
                 for raw, size in spans(file, self.encoding, longest):
                     number += 1
                     if size > len(raw):
-                        yield Fault(self.name, number, offset, "", f"{size:,} bytes; at most {longest:,} are read", raw, "long")
+                        yield Fault(
+                            self.name,
+                            number,
+                            offset,
+                            "",
+                            f"{size:,} bytes; at most {longest:,} are read",
+                            raw,
+                            "overlong",
+                        )
                     else:
                         yield decoded(raw, number, offset, self.name, self.encoding)
                     offset += size
