@@ -3,11 +3,12 @@
 python benchmarks/shards.py             64 MB of generated text, with the in-memory way beside it: about a minute on 2 cores
 python benchmarks/shards.py 2048        2 GB, as promised within 600 MB of memory: about ten minutes and 6 GB of disk
 
-Writes what it found under the size into benchmarks/results/shards.json. Preparing is a process of its own; its memory is VmHWM.
+Writes what it found under the size into benchmarks/results/shards.json. Preparing is a process of its own, watched from outside:
+all_processes_mb is the most that it and those that it forked held at once, high_water_mb what it held itself (VmHWM).
 """
 
 import json
-import subprocess
+import os
 import sys
 import tempfile
 import time
@@ -17,10 +18,12 @@ from typing import Any
 
 import numpy as np
 
+sys.path.insert(0, str(Path(__file__).parents[1]))  # for a run from anywhere
+from benchmarks import watch
 from yanmo import files, machine
 from yanmo.tasks.base import lengths
 from yanmo.tasks.objectives.masked import Masked, Settings
-from yanmo.text import batches, sources, tokenizer, tokens
+from yanmo.text import batches, mixture, sources, tokenizer, tokens
 from yanmo.text.batches import Cursor
 
 RESULT = Path(__file__).parent / "results" / "shards.json"
@@ -49,18 +52,13 @@ def generate(path: Path, size: int) -> None:
             file.write(block)
 
 
-def high_water() -> int:
-    """The most memory that this process has held, in MB. (getrusage would begin with what its parent held.)"""
-    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-    return int(status["VmHWM"].split()[0]) >> 10
-
-
 def prepare(here: Path) -> dict[str, Any]:
     """Of here/text.txt and here/tokenizer.json, in this process."""
     cutter, size = tokenizer.load(here), (here / "text.txt").stat().st_size
-    began, spent = time.monotonic(), time.process_time()
+    began = time.monotonic()
     record = tokens.prepare([here / "text.txt"], cutter, here / "shards")
-    seconds, spent = time.monotonic() - began, time.process_time() - spent
+    seconds, times = time.monotonic() - began, os.times()
+    spent = times.user + times.system + times.children_user + times.children_system
     return {
         "documents": record["documents"],
         "tokens": record["tokens"],
@@ -68,7 +66,7 @@ def prepare(here: Path) -> dict[str, Any]:
         "prepare_megabytes_per_second": round(size / seconds / 1e6, 2),
         "prepare_tokens_per_second": round(record["tokens"] / seconds),
         "prepare_cores_used": round(spent / seconds, 2),
-        "peak_memory_mb": high_water(),
+        "high_water_mb": watch.high_water(),
     }
 
 
@@ -77,15 +75,16 @@ def measure(megabytes: int, here: Path) -> dict[str, Any]:
     sample = list(islice(sources.texts(here / "text.txt"), 20_000))
     cutter = tokenizer.train(sample, tokenizer.TokenizerSettings())
     cutter.save(here)
-    done = subprocess.run([sys.executable, __file__, "prepare", str(here)], stdout=subprocess.PIPE, check=True)
+    said, held = watch.run([sys.executable, __file__, "prepare", str(here)])
     began = time.monotonic()
     shards = tokens.load(here / "shards")
-    rows = tokens.Rows(shards, np.arange(len(shards.sizes)), LONGEST, "train")
+    rows = mixture.Rows(shards, np.arange(len(shards.sizes)), LONGEST, "train")
     opened = time.monotonic() - began
     result = {
         "command": f"python benchmarks/shards.py {megabytes}",
         "megabytes": megabytes,
-        **json.loads(done.stdout),
+        **json.loads(said),
+        "all_processes_mb": held["megabytes"],
         "open_and_verify_seconds": round(opened, 2),
         "batches_from_shards_tokens_per_second": rate(rows, cutter),
     }

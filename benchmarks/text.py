@@ -15,7 +15,6 @@ processes held at once (Pss_Anon, without the pages that the kernel can take bac
 import json
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -25,6 +24,9 @@ from functools import partial
 from itertools import combinations
 from pathlib import Path
 from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # for a run from anywhere
+from benchmarks import watch
 
 HERE = Path(__file__).parent
 RESULT = HERE / "results" / "text.json"
@@ -97,16 +99,10 @@ def near_run(find: Callable[[list[str]], list[tuple[int, int]]], _: Path) -> dic
     """One run in this process: the pairs, the seconds without imports and reading, and the memory above that of the texts."""
     texts = rows()
     find(texts[:100])  # imports
-    before = high_water()
+    before = watch.high_water()
     start = time.perf_counter()
     pairs = find(texts)
-    return {"seconds": time.perf_counter() - start, "megabytes": high_water() - before, "pairs": pairs}
-
-
-def high_water() -> int:
-    """The most memory that this process has held, in MB. (getrusage would begin with what its parent held.)"""
-    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-    return int(status["VmHWM"].split()[0]) >> 10
+    return {"seconds": time.perf_counter() - start, "megabytes": watch.high_water() - before, "pairs": pairs}
 
 
 def near(here: Path) -> dict[str, Any]:
@@ -260,35 +256,10 @@ def alternate(rivals: dict[str, str], here: Path) -> dict[str, list[dict[str, An
 
 def child(name: str, here: Path) -> dict[str, Any]:
     """One run in a process of its own; watched from outside, unless it says itself how much memory it held."""
-    env = {**os.environ, "PYTHONPATH": str(HERE.parent), "HF_HOME": str(here), "HF_HUB_OFFLINE": "1"}
-    with tempfile.TemporaryFile("w+") as said:
-        process = subprocess.Popen([sys.executable, __file__, "run", name, str(here)], stdout=said, env=env)
-        most = 0
-        while process.poll() is None:
-            most = max(most, sum(anonymous(pid) for pid in family(process.pid)))
-            time.sleep(0.1)
-        if process.returncode:
-            sys.exit(f"{name} failed")
-        said.seek(0)
-        return {"megabytes": most >> 10, **json.loads(said.read().splitlines()[-1])}
-
-
-def family(pid: int) -> list[int]:
-    """A process and all that it has started."""
-    try:
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    except OSError:
-        children = []
-    return [pid, *(found for child in children for found in family(int(child)))]
-
-
-def anonymous(pid: int) -> int:
-    """KB of memory of a process; what it shares with others counts by its share."""
-    try:
-        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    except OSError:  # it has ended
-        return 0
-    return sum(int(line.split()[1]) for line in lines if line.startswith("Pss_Anon:"))
+    path = os.pathsep.join(filter(None, [str(HERE.parent), os.environ.get("PYTHONPATH")]))
+    env = {**os.environ, "PYTHONPATH": path, "HF_HOME": str(here), "HF_HUB_OFFLINE": "1"}
+    said, held = watch.run([sys.executable, __file__, "run", name, str(here)], env)
+    return {"megabytes": held["anonymous_megabytes"], **json.loads(said.splitlines()[-1])}
 
 
 def median(runs: list[dict[str, Any]], key: str) -> float:

@@ -14,6 +14,7 @@ from yanmo.tasks.base import lengths
 from yanmo.tasks.objectives.masked import Masked, Settings
 from yanmo.text import batches, tokenizer, tokens
 from yanmo.text.batches import Batch, Cursor, Drawn, pack
+from yanmo.text.mixture import Mixture, Rows
 from yanmo.text.sources import Example
 from yanmo.text.tokenizer import Tokenizer, TokenizerSettings
 
@@ -32,15 +33,15 @@ def folder(cutter: Tokenizer, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def mixture(folder: Path) -> tuple[tokens.Mixture, list[tokens.Rows]]:
+def mixture(folder: Path) -> tuple[Mixture, list[Rows]]:
     """A corpus of a fifth of the documents, and one of the rest; the first by three times the weight."""
     shards = tokens.load(folder)
     some = np.arange(len(shards.sizes)) % 5 == 0
-    rows = [tokens.Rows(shards, np.flatnonzero(part), 64, name) for part, name in ((some, "few"), (~some, "many"))]
-    return tokens.Mixture({rows[0]: 3.0, rows[1]: 1.0}), rows
+    rows = [Rows(shards, np.flatnonzero(part), 64, name) for part, name in ((some, "few"), (~some, "many"))]
+    return Mixture({rows[0]: 3.0, rows[1]: 1.0}), rows
 
 
-def test_a_mixture_keeps_its_weights(mixture: tuple[tokens.Mixture, list[tokens.Rows]]) -> None:
+def test_a_mixture_keeps_its_weights(mixture: tuple[Mixture, list[Rows]]) -> None:
     mixed, (few, many) = mixture
     sizes, total = lengths(mixed), lengths(few).sum() + lengths(many).sum()
     for epoch in range(4):
@@ -51,7 +52,7 @@ def test_a_mixture_keeps_its_weights(mixture: tuple[tokens.Mixture, list[tokens.
     assert mixed.draw(5, 0).tolist() != mixed.draw(6, 0).tolist()
 
 
-def test_a_corpus_that_ends_begins_again_in_another_order(mixture: tuple[tokens.Mixture, list[tokens.Rows]]) -> None:
+def test_a_corpus_that_ends_begins_again_in_another_order(mixture: tuple[Mixture, list[Rows]]) -> None:
     """Over all epochs each corpus is an endless run of shuffles: none of its rows is missed, none comes again before its turn."""
     mixed, parts = mixture
     drawn = [mixed.draw(0, epoch) for epoch in range(12)]
@@ -65,9 +66,7 @@ def test_a_corpus_that_ends_begins_again_in_another_order(mixture: tuple[tokens.
         base += len(part)
 
 
-def test_a_mixture_goes_on_from_any_cursor(
-    mixture: tuple[tokens.Mixture, list[tokens.Rows]], cutter: Tokenizer
-) -> None:
+def test_a_mixture_goes_on_from_any_cursor(mixture: tuple[Mixture, list[Rows]], cutter: Tokenizer) -> None:
     mixed, _ = mixture
     task = Masked(Settings(max_length=64), cutter)
 
@@ -81,9 +80,9 @@ def test_a_mixture_goes_on_from_any_cursor(
         assert stream(whole[number][2], 59 - number) == whole[number + 1 :]
 
 
-def test_equal_shares_are_every_row_once(mixture: tuple[tokens.Mixture, list[tokens.Rows]]) -> None:
+def test_equal_shares_are_every_row_once(mixture: tuple[Mixture, list[Rows]]) -> None:
     _, parts = mixture
-    whole = tokens.Mixture({part: float(lengths(part).sum()) for part in parts})
+    whole = Mixture({part: float(lengths(part).sum()) for part in parts})
     for epoch in range(3):
         assert sorted(whole.draw(0, epoch).tolist()) == list(range(len(whole)))
 
@@ -104,10 +103,10 @@ class Part(Drawn):
         return np.arange(len(self))
 
 
-def mixed(parts: list[tuple[int, int, float]]) -> tokens.Mixture:
+def mixed(parts: list[tuple[int, int, float]]) -> Mixture:
     """Of each part (rows, longest, weight)."""
     generator = np.random.default_rng(0)
-    return tokens.Mixture({Part(generator.integers(1, most + 1, rows)): weight for rows, most, weight in parts})
+    return Mixture({Part(generator.integers(1, most + 1, rows)): weight for rows, most, weight in parts})
 
 
 some_parts = st.lists(

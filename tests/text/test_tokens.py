@@ -21,7 +21,7 @@ from yanmo import files
 from yanmo.errors import DataError, SettingsError, YanmoError
 from yanmo.tasks.base import lengths
 from yanmo.tasks.objectives.masked import Masked, Settings
-from yanmo.text import batches, sources, split, tokenizer, tokens
+from yanmo.text import batches, mixture, sources, split, tokenizer, tokens
 from yanmo.text.batches import Cursor
 from yanmo.text.sources import Example
 from yanmo.text.tokenizer import Tokenizer, TokenizerSettings
@@ -84,7 +84,7 @@ def test_rows_and_batches_are_those_of_chunks(text: Path, cutter: Tokenizer, fol
     numbers, _ = shards.split()
     texts = sources.read_texts(text)
     expected = cutter.chunks(cutter.encode_all(texts[i] for i in numbers), longest, "train")
-    rows = tokens.Rows(shards, numbers, longest, "train")
+    rows = mixture.Rows(shards, numbers, longest, "train")
     assert lengths(rows).tolist() == lengths(expected).tolist()
     for ours, theirs in zip(rows, expected, strict=True):
         assert (ours.id, ours.file, ours.line, ours.texts) == (theirs.id, theirs.file, theirs.line, theirs.texts)

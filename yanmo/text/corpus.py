@@ -15,7 +15,7 @@ from pydantic import Field
 from yanmo import files
 from yanmo.errors import DataError, SettingsError
 from yanmo.settings import Block
-from yanmo.text import sources, tokens
+from yanmo.text import mixture, sources, tokens
 from yanmo.text.clean import language
 from yanmo.text.sources import Example
 from yanmo.text.split import position
@@ -108,7 +108,7 @@ def _read_shards(folders: Sequence[Path], data: Texts) -> Corpus:
         for each in corpora:
             each.check(tokeniser)
         made = [
-            [tokens.Rows(each, numbers, longest, name) for name, numbers in zip(("train", "dev"), part, strict=True)]
+            [mixture.Rows(each, numbers, longest, name) for name, numbers in zip(("train", "dev"), part, strict=True)]
             for each, part in zip(corpora, parts, strict=True)
         ]
         train, dev = ([rows for rows in each if len(rows)] for each in zip(*made, strict=True))
@@ -121,8 +121,8 @@ def _read_shards(folders: Sequence[Path], data: Texts) -> Corpus:
     return Corpus((), lambda _: beginning, inputs | _inputs_of_dev(data), spoken, rows)
 
 
-def _joined(rows: Sequence[tokens.Rows], weights: Sequence[float]) -> Sequence[Example]:
-    return rows[0] if len(rows) == 1 else tokens.Mixture(dict(zip(rows, weights, strict=True)))
+def _joined(rows: Sequence[mixture.Rows], weights: Sequence[float]) -> Sequence[Example]:
+    return rows[0] if len(rows) == 1 else mixture.Mixture(dict(zip(rows, weights, strict=True)))
 
 
 def _dev_rows(path: Path, tokeniser: Tokenizer, longest: int) -> Sequence[Example]:
@@ -130,7 +130,7 @@ def _dev_rows(path: Path, tokeniser: Tokenizer, longest: int) -> Sequence[Exampl
         return tokeniser.chunks(tokeniser.encode_each(sources.read_texts(path)), longest, "dev")
     shards = tokens.load(path)
     shards.check(tokeniser)
-    return tokens.Rows(shards, np.arange(len(shards.sizes)), longest, "dev")
+    return mixture.Rows(shards, np.arange(len(shards.sizes)), longest, "dev")
 
 
 def _inputs_of_dev(data: Texts) -> dict[str, str]:

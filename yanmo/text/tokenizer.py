@@ -1,11 +1,10 @@
 """Text <-> ids. Always a Hugging Face `tokenizer.json` on disk; the work is done by the `tokenizers` library."""
 
 import re
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from itertools import islice
+from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -17,9 +16,10 @@ from tokenizers import AddedToken
 from yanmo import files
 from yanmo.errors import ModelError, SettingsError, gather
 from yanmo.settings import Block
-from yanmo.text import tokenizer_file, vocabulary
+from yanmo.text import tokenizer_file, vocabulary, wordwise, workers
 from yanmo.text.clean import language
 from yanmo.text.sources import Example
+from yanmo.text.wordwise import Wordwise
 
 FILE = "tokenizer.json"
 SPECIAL = vocabulary.SPECIAL
@@ -90,30 +90,27 @@ class Tokenizer:
         return ids
 
     def encode_each(self, texts: Iterable[str]) -> Iterator[np.ndarray]:
-        """Token ids of each text, without special tokens, as the texts come; on all cores, and what comes next is encoded while
-        these are taken. A text of over 131,072 characters is cut between words, so that its length costs little memory."""
-        parts: list[np.ndarray] = []
-        for ids, last in self._encoded(_blocks(_pieces(texts))):
-            parts.append(ids)
-            if last:
-                yield parts[0] if len(parts) == 1 else np.concatenate(parts)
-                parts = []
-
-    def _encoded(self, blocks: Iterator[list[tuple[str, bool]]]) -> Iterator[tuple[np.ndarray, bool]]:
-        def encode(block: list[tuple[str, bool]]) -> list[tokenizers.Encoding]:
-            return list(self.inner.encode_batch_fast([piece for piece, _ in block], add_special_tokens=False))
-
-        with ThreadPoolExecutor(1, "yanmo-encode") as pool:
-            ahead = deque((pool.submit(encode, block), block) for block in islice(blocks, 1))
-            while ahead:
-                ahead.extend((pool.submit(encode, block), block) for block in islice(blocks, 1))
-                found, block = ahead.popleft()
-                for encoding, (_, last) in zip(found.result(), block, strict=True):
-                    yield np.array(encoding.ids, np.int32), last
+        """Token ids of each text, without special tokens, as the texts come; on all cores where there are many."""
+        return chain.from_iterable(workers.over(self.encode_here, blocks(texts)))
 
     def encode_all(self, texts: Iterable[str]) -> list[np.ndarray]:
-        """Token ids of each text, without special tokens; on all cores."""
+        """Token ids of each text, (tokens,) int32, without special tokens; on all cores where there are many."""
         return list(self.encode_each(texts))
+
+    def encode_here(self, texts: Sequence[str]) -> list[np.ndarray]:
+        """The same in this process. A text of over 131,072 characters is cut between words, so that its length costs little memory."""
+        if max(map(len, texts), default=0) <= _LONG:
+            return self._encode(texts)
+        return [np.concatenate([self._encode([piece])[0] for piece in _pieces(text)]) for text in texts]
+
+    def _encode(self, texts: Sequence[str]) -> list[np.ndarray]:
+        if self._words:
+            return self._words.encode(texts)
+        return [np.array(e.ids, np.int32) for e in self.inner.encode_batch_fast(list(texts), add_special_tokens=False)]
+
+    @cached_property
+    def _words(self) -> Wordwise | None:
+        return Wordwise(self.inner) if wordwise.fits(self.inner) else None
 
     def decode(self, ids: Sequence[int]) -> str:
         text: str = self.inner.decode(list(ids))
@@ -171,24 +168,24 @@ class Tokenizer:
         files.write_file(folder / FILE, self.content())
 
 
-def _pieces(texts: Iterable[str]) -> Iterator[tuple[str, bool]]:
-    """(what is encoded by itself, whether a text ends with it)"""
-    for text in texts:
-        start = 0
-        while len(text) - start > _LONG:
-            end = start + _LONG
-            end = max((found.start() for found in _CUT.finditer(text, end - _NEAR, end)), default=end)
-            yield text[start:end], False
-            start = end
-        yield text[start:] if start else text, True
+def _pieces(text: str) -> Iterator[str]:
+    """A text in pieces that have the ids of the whole, where it has any place to cut."""
+    start = 0
+    while len(text) - start > _LONG:
+        end = start + _LONG
+        end = max((found.start() for found in _CUT.finditer(text, end - _NEAR, end)), default=end)
+        yield text[start:end]
+        start = end
+    yield text[start:]
 
 
-def _blocks(pieces: Iterator[tuple[str, bool]]) -> Iterator[list[tuple[str, bool]]]:
-    block: list[tuple[str, bool]] = []
+def blocks(texts: Iterable[str]) -> Iterator[list[str]]:
+    """Texts in lists of some 262,144 characters: what is encoded at once."""
+    block: list[str] = []
     size = 0
-    for piece in pieces:
-        block.append(piece)
-        size += len(piece[0])
+    for text in texts:
+        block.append(text)
+        size += len(text)
         if size >= _AT_ONCE:
             yield block
             block, size = [], 0

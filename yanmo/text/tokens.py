@@ -1,8 +1,7 @@
-"""Text larger than memory -> token shards on disk -> training rows.
+"""Text larger than memory -> token shards on disk.
 
 `prepare` streams documents through a tokeniser into a folder of shards; killed anywhere and given again, it goes on behind the last
-finished shard and ends with the same bytes. `load` holds the folder against its sums and maps it. `Rows` cuts its documents into
-rows as `Tokenizer.chunks` does, each made when it is asked for; `Mixture` draws from several by weight.
+finished shard and ends with the same bytes. `load` holds the folder against its sums and maps it. (`mixture.py` makes rows of it.)
 
 A folder of shards:
 
@@ -17,7 +16,6 @@ import hashlib
 import json
 from array import array
 from bisect import bisect_right
-from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, chain, islice
@@ -31,8 +29,7 @@ from safetensors.numpy import load_file, save
 from yanmo import files, settings
 from yanmo.errors import DataError, SettingsError, gather
 from yanmo.progress import bar
-from yanmo.text import sources, split, tokenizer
-from yanmo.text.batches import Drawn, Key
+from yanmo.text import sources, split, tokenizer, workers
 from yanmo.text.sources import Example
 from yanmo.text.tokenizer import Tokenizer
 
@@ -143,15 +140,12 @@ def _encoded(documents: Mapping[Path, int], cutter: Tokenizer, done: int) -> Ite
         if done < count:
             texts.append(islice(sources.texts(path), done, None))
         done = max(0, done - count)
-    positions: deque[float] = deque()  # of the documents that are being encoded
 
-    def placed() -> Iterator[str]:
-        for text in chain.from_iterable(texts):
-            positions.append(split.position(Example((text,))))
-            yield text
+    def encode(block: list[str]) -> tuple[list[float], list[np.ndarray]]:
+        return [split.position(Example((text,))) for text in block], cutter.encode_here(block)
 
-    for ids in cutter.encode_each(placed()):
-        yield positions.popleft(), ids
+    for positions, ids in workers.over(encode, tokenizer.blocks(chain.from_iterable(texts))):
+        yield from zip(positions, ids, strict=True)
 
 
 def _write(
@@ -273,63 +267,3 @@ def _map(path: Path) -> dict[str, np.ndarray]:
     header.pop("__metadata__")
     data = np.asarray(np.memmap(path, np.uint8, "r", offset=8 + size))
     return {name: data[slice(*entry["data_offsets"])].view(_MAPPED[entry["dtype"]]) for name, entry in header.items()}
-
-
-class Rows(Drawn):
-    """Documents of shards as rows of at most `longest` tokens, each between the special tokens: what `Tokenizer.chunks` gives."""
-
-    def __init__(self, shards: Shards, documents: np.ndarray, longest: int, source: str) -> None:
-        """documents: their numbers, in order. source: the name that the rows' ids begin with."""
-        cls, sep = shards.tokenizer.cls, shards.tokenizer.sep
-        self._before = np.array([] if cls is None else [cls], np.int32)
-        self._after = np.array([] if sep is None else [sep], np.int32)
-        marks = len(self._before) + len(self._after)
-        self._shards, self._documents, self._source, self._room = shards, documents, source, longest - marks
-        sizes = shards.sizes[documents]
-        counts = -(-sizes // self._room)
-        self._ends = np.cumsum(counts)  # of each document, in rows
-        self.lengths = np.full(int(counts.sum()), longest)
-        some = counts > 0
-        self.lengths[self._ends[some] - 1] = sizes[some] - (counts[some] - 1) * self._room + marks
-
-    def make(self, row: int) -> Example:
-        document = int(self._ends.searchsorted(row, "right"))
-        start = (row - int(self._ends[document - 1] if document else 0)) * self._room
-        part = self._shards.ids(int(self._documents[document]))[start : start + self._room]
-        ids = np.concatenate([self._before, part, self._after], dtype=np.int32, casting="unsafe")
-        number = document + 1
-        return Example((), (), f"{self._source}:{number}+{start}", self._source, number, ids)
-
-    def draw(self, seed: int, epoch: int) -> np.ndarray:
-        """The rows of an epoch: all of them."""
-        return np.arange(len(self))
-
-
-class Mixture(Drawn):
-    """Rows of several corpora. An epoch has as many tokens as they have together, each corpus by its weight's share."""
-
-    def __init__(self, weights: Mapping[Rows, float]) -> None:
-        self._parts, self._weights = list(weights), list(weights.values())
-        self._bases = [0, *accumulate(len(part) for part in self._parts[:-1])]
-        self.lengths = np.concatenate([part.lengths for part in self._parts])
-
-    def make(self, row: int) -> Example:
-        part = bisect_right(self._bases, row) - 1
-        return self._parts[part].make(row - self._bases[part])
-
-    def draw(self, seed: int, epoch: int) -> np.ndarray:
-        """The rows of an epoch, a pure function of (seed, epoch). Each corpus is an endless run of shuffles of its rows, each in an
-        order of its own; an epoch takes the next stretch of it, so that no row comes twice before every other has come."""
-        rows = []
-        for number, (part, weight, base) in enumerate(zip(self._parts, self._weights, self._bases, strict=True)):
-            quota = float(self.lengths.sum()) * weight / sum(self._weights)
-            first, last, size = epoch * quota, (epoch + 1) * quota, int(part.lengths.sum())
-            for turn in range(int(first // size), int(last // size) + 1):
-                order = Key(seed, turn, _SHUFFLES - number).generator().permutation(len(part))
-                ends = np.cumsum(part.lengths[order]) + turn * size
-                starts = ends - part.lengths[order]
-                rows.append(base + order[(starts >= first) & (starts < last)])
-        return np.concatenate(rows)
-
-
-_SHUFFLES = 2**32 - 2  # an index that no batch has; the one above is that of `batches.plan`

@@ -76,7 +76,7 @@ class Source:
             with self.member.open() as file:
                 for raw, size in spans(file, self.encoding, longest):
                     number += 1
-                    if size > len(raw):
+                    if size > longest:
                         yield Fault(
                             self.name,
                             number,

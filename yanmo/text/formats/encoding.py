@@ -113,7 +113,7 @@ def _last_character(piece: bytes) -> int:
 
 def spans(file: BinaryIO, encoding: str, longest: int = LONGEST) -> Iterator[tuple[bytes, int]]:
     """The lines of a file, each as its bytes with its line end and their number. Of a line of more than `longest` only the beginning
-    is given, so that no line takes more memory than that."""
+    is given, so that no line takes much more memory than that."""
     newline = {"utf-16-le": b"\n\0", "utf-16-be": b"\0\n"}.get(encoding, b"\n")
     found = iter(partial(file.readline, longest), b"") if newline == b"\n" else _wide(file, newline, longest)
     for raw in found:
@@ -123,7 +123,7 @@ def spans(file: BinaryIO, encoding: str, longest: int = LONGEST) -> Iterator[tup
                 size += len(more)
                 if more.endswith(newline):
                     break
-        yield (raw if size == len(raw) else raw[:_SHOWN]), size
+        yield (raw if size <= longest else raw[:_SHOWN]), size
 
 
 def _wide(file: BinaryIO, newline: bytes, longest: int) -> Iterator[bytes]:
