@@ -84,6 +84,8 @@ def test_what_is_remembered_is_bounded(readers: dict[str, Wordwise], monkeypatch
     for start in range(0, 2000, 50):
         same(reader, [f"word{number}" for number in range(start, start + 50)])
         assert len(reader._known) <= 150
+    same(reader, ["x" * 10_000 + " ink", "y" * 33])
+    assert max(map(len, reader._known)) <= 32
 
 
 def other(kind: str = "wordpiece", **changes: object) -> tokenizers.Tokenizer:

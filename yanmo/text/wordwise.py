@@ -4,13 +4,13 @@ For tokenisers that read text as BERT does (`fits`): whatever stands between spa
 encoded by itself, so that a word has the same ids wherever it stands.
 """
 
-import json
 import re
 from collections.abc import Sequence
 from itertools import chain
 
 import numpy as np
 import tokenizers
+from tokenizers import models, normalizers, pre_tokenizers
 
 # Only what BERT's rules surely part: other spaces and signs stay within their word, and the library looks at them. Its signs are
 # ASCII's and those of Unicode's punctuation; its Chinese characters these two blocks and rarer ones.
@@ -18,19 +18,23 @@ _SIGNS = "!-/:-@\\[-`{-~，。！？；：、“”‘’（）《》【】…�
 _CHINESE = "\u3400-\u4dbf\u4e00-\u9fff"
 _WORD = re.compile(f"[{_CHINESE}{_SIGNS}]|[^ \t\n\r{_CHINESE}{_SIGNS}]+")
 _MOST = 1 << 18  # words that are remembered: some 60 MB
+_LONG = 32  # characters; a longer word hardly comes again
 
 
 def fits(inner: tokenizers.Tokenizer) -> bool:
     """Whether `inner` gives each word its ids whatever stands around it."""
-    content = json.loads(inner.to_str())
-    kinds = [(content[part] or {}).get("type") for part in ("normalizer", "pre_tokenizer", "model")]
-    plain = all(
-        token["special"] and not (token["lstrip"] or token["rstrip"] or token["single_word"] or token["normalized"])
-        for token in content["added_tokens"]
+    normaliser = inner.normalizer
+    return (
+        isinstance(normaliser, normalizers.BertNormalizer)
+        and normaliser.clean_text
+        and normaliser.handle_chinese_chars
+        and isinstance(inner.pre_tokenizer, pre_tokenizers.BertPreTokenizer)
+        and isinstance(inner.model, models.WordPiece | models.WordLevel)
+        and all(
+            token.special and not (token.lstrip or token.rstrip or token.single_word or token.normalized)
+            for token in inner.get_added_tokens_decoder().values()
+        )
     )
-    read = kinds[:2] == ["BertNormalizer", "BertPreTokenizer"]
-    whole = read and content["normalizer"]["clean_text"] and content["normalizer"]["handle_chinese_chars"]
-    return plain and whole and kinds[2] in ("WordPiece", "WordLevel")
 
 
 class Wordwise:
@@ -49,7 +53,10 @@ class Wordwise:
         if len(self._known) > _MOST:
             self._known = {}
         new = list(set(chain.from_iterable(cut)).difference(self._known))
-        for word, found in zip(new, self._inner.encode_batch_fast(new, add_special_tokens=False), strict=True):
-            self._known[word] = np.array(found.ids, np.int32).tobytes()
+        for word, encoding in zip(new, self._inner.encode_batch_fast(new, add_special_tokens=False), strict=True):
+            self._known[word] = np.array(encoding.ids, np.int32).tobytes()
         ids = self._known.__getitem__
-        return [np.frombuffer(b"".join(map(ids, words)), np.int32) for words in cut]
+        found = [np.frombuffer(b"".join(map(ids, words)), np.int32) for words in cut]
+        for word in filter(lambda word: len(word) > _LONG, new):
+            del self._known[word]
+        return found
