@@ -5,7 +5,7 @@
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -73,13 +73,14 @@ def start(
     texts: Sequence[str],
     longest: int,
     labels: Sequence[str] | None = None,
-    documents: Sequence[np.ndarray] | None = None,
+    documents: Callable[[Tokenizer], Sequence[np.ndarray]] | None = None,
 ) -> Checkpoint:
     """What a training run in `folder` begins with: `model.base` with the head that the task needs (and, beside `tokenizer.base`, with
     the tokens that this one adds to its own), or a fresh model whose tokeniser is the folder's own when the run goes on, else the one
     asked for, else trained on `texts`.
 
-    documents: the token ids of the texts, where these were encoded before; what a family learns from the text it learns from them.
+    documents: the token ids of the texts, where they are needed for more than this; what a family learns from the text it learns
+    from them.
     longest: of the rows, in tokens; a model with fewer positions is a SettingsError.
     """
     models.check(settings, tokenizer)
@@ -118,7 +119,7 @@ def start(
     if settings.vectors is not None:
         _take_vectors(model, family, cutter, settings.vectors)
     if family.learn is not None:
-        family.learn(model, cutter.encode_all(texts) if documents is None else documents, cutter.special)
+        family.learn(model, documents(cutter) if documents else cutter.encode_all(texts), cutter.special)
     return Checkpoint(model, family, head, cutter)
 
 

@@ -1,9 +1,11 @@
 """Pre-training from token shards: the model that the text itself gives; several folders by weight; what does not go together is refused."""
 
 import json
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import yanmo
@@ -11,6 +13,7 @@ from tests.reliability.rows import TINY
 from yanmo.__main__ import main
 from yanmo.errors import DataError, SettingsError, YanmoError
 from yanmo.text import tokens
+from yanmo.text.tokenizer import Tokenizer
 
 QUICK = {
     "train": {"steps": 6, "batch_tokens": 256, "evaluations": 2},
@@ -54,6 +57,24 @@ def test_shards_give_the_model_that_their_text_gives(family: str, data: Path, tm
     assert (found["train"], found["dev"]) == (from_text["train"], from_text["dev"])
     record = json.loads((tmp_path / "shards" / "yanmo.json").read_text())
     assert list(record["inputs"]) == [str(data / "shards_a" / "manifest.json")]
+
+
+def test_text_is_encoded_once(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also by the family that learns its n-grams from the text before it is cut into rows."""
+    whole, count = Tokenizer.encode_each, 0
+
+    def counted(self: Tokenizer, texts: Iterable[str]) -> Iterator[np.ndarray]:
+        nonlocal count
+        for ids in whole(self, texts):
+            count += 1
+            yield ids
+
+    monkeypatch.setattr(Tokenizer, "encode_each", counted)
+    model, base = {"family": "yanmo-ngram-bert", "size": TINY}, {"base": str(data / "tokenizer")}
+    yanmo.pretrain(
+        **{**QUICK, "model": model}, tokenizer=base, data={"train": str(data / "a.txt")}, run=str(tmp_path / "run")
+    )
+    assert count == 400
 
 
 def test_folders_by_weight_from_the_command_line(data: Path, tmp_path: Path) -> None:

@@ -53,8 +53,10 @@ def test_show_names_ids_and_offsets(here: Path, capsys: pytest.CaptureFixture[st
     assert row["offsets"][:3] == [[0, 0], [0, 3], [3, 7]]
     assert row["offsets"][-2] == [8, 9]  # each byte of a character stands for the whole of it
     assert row["ids"] == tokenizer.load(here / "cut").encode("the ink 龘")
+    assert json.loads(out)["languages"] == {"en": {"texts": 1, "characters_per_token": 9 / 6, "unknown": 0.0}}
     status, _, err = run(["tokenizer", "show", "the ink 龘", "tokenizer.base=cut"], capsys)
     assert f"{row['ids'][2]:>8}      3     7  Ġink  ' ink'" in err
+    assert "en: 1.50 characters per token, 0.00% unknown" in err
 
 
 # name: (words, what the message says)

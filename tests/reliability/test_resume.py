@@ -102,7 +102,7 @@ def test_r11_workers_change_nothing(data: Path, tmp_path: Path, figure: Figure) 
 
     texts = sources.read_texts(data / "text.txt")
     cutter = tokenizer.train(texts, tokenizer.TokenizerSettings(kind="word", vocab=400))
-    task, rows = make(Settings(max_length=16), cutter), cutter.chunks(texts, 16, "train")
+    task, rows = make(Settings(max_length=16), cutter), cutter.chunks(cutter.encode_all(texts), 16, "train")
     hashes = set()
     for workers in (0, 1, 2, 4):
         total = hashlib.sha256()

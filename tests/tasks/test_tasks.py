@@ -25,7 +25,7 @@ def tokenizer():
 def rows(tokenizer):
     generator = np.random.default_rng(0)
     texts = [" ".join(generator.choice(WORDS, 60)) for _ in range(100)]
-    return tokenizer.chunks(texts, 64, "text")
+    return tokenizer.chunks(tokenizer.encode_all(texts), 64, "text")
 
 
 def test_masking_follows_80_10_10(tokenizer, rows) -> None:

@@ -1,11 +1,16 @@
 """Tokenisers: every kind trains, saves, loads, and gives the ids that `transformers` gives for the same file."""
 
+import os
+import sys
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import pytest
 from transformers import PreTrainedTokenizerFast
 
+from yanmo import machine
 from yanmo.errors import ModelError, SettingsError
 from yanmo.text import tokenizer
 from yanmo.text.sources import Example
@@ -86,7 +91,7 @@ def test_rows_and_truncation(made: Tokenizer, tmp_path: Path, longest: int) -> N
 
 @pytest.mark.parametrize("longest", [8, 9, 64])
 def test_chunks_lose_no_token(made: Tokenizer, longest: int) -> None:
-    rows = made.chunks(LINES, longest, "train")
+    rows = made.chunks(made.encode_all(LINES), longest, "train")
     assert all(row.ids is not None and 3 <= len(row.ids) <= longest for row in rows)
     assert all(row.ids[0] == made.cls and row.ids[-1] == made.sep for row in rows if row.ids is not None)
     assert len({row.id for row in rows}) == len(rows)
@@ -98,7 +103,66 @@ def test_chunks_lose_no_token(made: Tokenizer, longest: int) -> None:
 def test_no_rows(made: Tokenizer) -> None:
     assert made.tokenise([], 8) == []
     assert made.chunks([], 8, "train") == []
-    assert made.chunks([""], 8, "train") == []
+    assert made.chunks(made.encode_all([""]), 8, "train") == []
+
+
+# ---- long texts, many texts
+
+
+@pytest.fixture(scope="module")
+def long_texts(shared_data: Path) -> list[str]:
+    """Documents with and without line ends, with and without spaces."""
+    novel = (shared_data / "lm/chinese_novels/红楼梦.txt").read_text("utf-8")[:60_000]
+    play = (shared_data / "lm/tinyshakespeare/input.txt").read_text("utf-8")[:60_000]
+    return [novel, novel.replace("\n", ""), "", play, play.replace("\n", "  "), "the end"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_long_text_in_pieces_has_the_ids_of_the_whole(
+    kind: str, long_texts: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = tokenizer.train(
+        long_texts[0].splitlines()[:200] + long_texts[3].splitlines()[:300],
+        TokenizerSettings.model_validate({"kind": kind, "vocab": 1500}),
+    )
+    monkeypatch.setattr(tokenizer, "_LONG", 700)
+    monkeypatch.setattr(tokenizer, "_NEAR", 200)
+    monkeypatch.setattr(tokenizer, "_AT_ONCE", 3000)
+    found = made.encode_all(long_texts)
+    assert [ids.tolist() for ids in found] == [made.encode(text, special=False) for text in long_texts]
+    # Where there is no place to cut, nothing is lost all the same.
+    dense = "x" * 2001
+    assert kind not in ("bpe", "unigram") or made.decode(made.encode_all([dense])[0].tolist()) == dense
+
+
+def test_texts_are_taken_as_they_come() -> None:
+    """A stream without end is encoded; what is read ahead of what is given stays within a few blocks."""
+    cutter = tokenizer.train(TEXTS, TokenizerSettings(vocab=300))
+    read = 0
+
+    def texts() -> Iterator[str]:
+        nonlocal read
+        while True:
+            read += 1
+            yield LINES[read % 2] * 100
+
+    line = len(LINES[0]) * 100
+    for given, ids in enumerate(islice(cutter.encode_each(texts()), 1000), 1):
+        assert len(ids) > 100
+        assert (read - given) * line < (machine.cores() + 3) * tokenizer._AT_ONCE
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="elsewhere the library's threads do it")
+def test_all_cores_encode(made: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In turns, by as many processes as there are cores; in their order."""
+    monkeypatch.setattr(tokenizer, "_AT_ONCE", 100)
+    here = made.encode_here
+    monkeypatch.setattr(made, "encode_here", lambda texts: [np.array([os.getpid(), *ids]) for ids in here(texts)])
+    texts = [f"{line} {number}" for number in range(50) for line in LINES]
+    found = made.encode_all(texts)
+    processes = {int(ids[0]) for ids in found}
+    assert len(processes) == machine.cores() or machine.cores() == 1
+    assert [ids[1:].tolist() for ids in found] == [made.encode(text, special=False) for text in texts]
 
 
 # name: (content of tokenizer.json or None, what the message must contain)

@@ -21,7 +21,7 @@ from yanmo import files
 from yanmo.errors import DataError, SettingsError, YanmoError
 from yanmo.tasks.base import lengths
 from yanmo.tasks.objectives.masked import Masked, Settings
-from yanmo.text import batches, sources, split, tokenizer, tokens
+from yanmo.text import batches, mixture, sources, split, tokenizer, tokens
 from yanmo.text.batches import Cursor
 from yanmo.text.sources import Example
 from yanmo.text.tokenizer import Tokenizer, TokenizerSettings
@@ -83,8 +83,8 @@ def test_rows_and_batches_are_those_of_chunks(text: Path, cutter: Tokenizer, fol
     shards = tokens.load(folder)
     numbers, _ = shards.split()
     texts = sources.read_texts(text)
-    expected = cutter.chunks([texts[i] for i in numbers], longest, "train")
-    rows = tokens.Rows(shards, numbers, longest, "train")
+    expected = cutter.chunks(cutter.encode_all(texts[i] for i in numbers), longest, "train")
+    rows = mixture.Rows(shards, numbers, longest, "train")
     assert lengths(rows).tolist() == lengths(expected).tolist()
     for ours, theirs in zip(rows, expected, strict=True):
         assert (ours.id, ours.file, ours.line, ours.texts) == (theirs.id, theirs.file, theirs.line, theirs.texts)
@@ -137,7 +137,7 @@ import os, sys
 from pathlib import Path
 from yanmo.text import tokenizer, tokens
 cutter = tokenizer.load(Path(sys.argv[1]))
-tokens._AT_ONCE = 20_000  # so that shards come one by one, not all at the end
+tokenizer._AT_ONCE = 20_000  # so that shards come one by one, not all at the end
 for line in sys.stdin:
     if (child := os.fork()) == 0:
         tokens.prepare([Path(sys.argv[2])], cutter, Path(line.rstrip("\\n")), shard_tokens=20_000)
@@ -300,88 +300,12 @@ def test_a_tokeniser_is_known_again(kind: str, text: Path, tmp_path: Path) -> No
     assert tokens.identity(other) != tokens.identity(made)
 
 
-# ---- mixtures
-
-
-@pytest.fixture(scope="module")
-def mixture(folder: Path) -> tuple[tokens.Mixture, list[tokens.Rows]]:
-    """A corpus of a fifth of the documents, and one of the rest; the first by three times the weight."""
-    shards = tokens.load(folder)
-    some = np.arange(len(shards.sizes)) % 5 == 0
-    rows = [tokens.Rows(shards, np.flatnonzero(part), 64, name) for part, name in ((some, "few"), (~some, "many"))]
-    return tokens.Mixture({rows[0]: 3.0, rows[1]: 1.0}), rows
-
-
-def test_a_mixture_keeps_its_weights(mixture: tuple[tokens.Mixture, list[tokens.Rows]]) -> None:
-    mixed, (few, many) = mixture
-    sizes, total = lengths(mixed), lengths(few).sum() + lengths(many).sum()
-    for epoch in range(4):
-        rows = mixed.draw(5, epoch)
-        assert sizes[rows].sum() == pytest.approx(total, rel=0.01)
-        assert sizes[rows[rows < len(few)]].sum() / sizes[rows].sum() == pytest.approx(0.75, rel=0.01)
-        assert rows.tolist() == mixed.draw(5, epoch).tolist()
-    assert mixed.draw(5, 0).tolist() != mixed.draw(6, 0).tolist()
-
-
-def test_a_corpus_that_ends_begins_again_in_another_order(mixture: tuple[tokens.Mixture, list[tokens.Rows]]) -> None:
-    """Over all epochs each corpus is an endless run of shuffles: none of its rows is missed, none comes again before its turn."""
-    mixed, parts = mixture
-    drawn = [mixed.draw(0, epoch) for epoch in range(12)]
-    base = 0
-    for part in parts:
-        rows = np.concatenate([epoch[(epoch >= base) & (epoch < base + len(part))] for epoch in drawn]) - base
-        turns = [rows[i : i + len(part)].tolist() for i in range(0, len(rows) - len(part) + 1, len(part))]
-        assert len(turns) >= 3
-        assert all(sorted(turn) == list(range(len(part))) for turn in turns)
-        assert len({tuple(turn) for turn in turns}) == len(turns)
-        base += len(part)
-
-
-def test_a_mixture_goes_on_from_any_cursor(
-    mixture: tuple[tokens.Mixture, list[tokens.Rows]], cutter: Tokenizer
-) -> None:
-    mixed, _ = mixture
-    task = Masked(Settings(max_length=64), cutter)
-
-    def stream(cursor: Cursor, count: int) -> list[tuple[tuple[str, ...], bytes, Cursor]]:
-        found = batches.stream(mixed, lengths(mixed), task.batch, budget=20_000, seed=3, cursor=cursor)
-        return [(batch.rows, batch.source.ids.numpy().tobytes(), after) for batch, after in islice(found, count)]
-
-    whole = stream(Cursor(), 60)
-    assert whole[-1][2].epoch >= 1
-    for number in (0, 10, 30, 50, 58):
-        assert stream(whole[number][2], 59 - number) == whole[number + 1 :]
-
-
-def test_equal_shares_are_every_row_once(mixture: tuple[tokens.Mixture, list[tokens.Rows]]) -> None:
-    _, parts = mixture
-    whole = tokens.Mixture({part: float(lengths(part).sum()) for part in parts})
-    for epoch in range(3):
-        assert sorted(whole.draw(0, epoch).tolist()) == list(range(len(whole)))
-
-
-# ---- memory
-
-MEASURED = """
-import sys
-from pathlib import Path
-from yanmo.text import tokenizer, tokens
-tokens.prepare([Path(sys.argv[2])], tokenizer.load(Path(sys.argv[1])), Path(sys.argv[3]))
-# (getrusage would begin with the memory of the process that started this one.)
-status = dict(line.split(":", 1) for line in open("/proc/self/status"))
-print(int(status["VmHWM"].split()[0]) / 1024)
-"""
-
-
-@pytest.mark.timeout(1200)
-@pytest.mark.parametrize("megabytes", [32, pytest.param(256, marks=pytest.mark.slow)])
-def test_preparing_takes_little_memory(megabytes: int, folder: Path, tmp_path: Path) -> None:
-    generate(tmp_path / "text.txt", megabytes << 20)
-    done = subprocess.run(
-        [sys.executable, "-c", MEASURED, str(folder), str(tmp_path / "text.txt"), str(tmp_path / "shards")],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert float(done.stdout) < 600
+def test_what_stands_is_not_encoded_again(text: Path, cutter: Tokenizer, folder: Path, tmp_path: Path) -> None:
+    """Given again, the work is to find that all of it is there; another tokeniser's or text's shards are not taken for it."""
+    before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
+    record = json.loads((folder / tokens.INDEX).read_text())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Tokenizer, "encode_each", None)
+        patch.setattr(sources, "texts", None)
+        assert tokens.prepare([text], cutter, folder, shard_tokens=20_000) == record
+    assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == before

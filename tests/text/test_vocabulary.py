@@ -13,6 +13,7 @@ from transformers import PreTrainedTokenizerFast
 from yanmo.text import vocabulary
 from yanmo.text.tokenizer import Tokenizer
 
+ROOT = Path(__file__).parents[2]
 EMOJI = "👩\u200d🔬 and 🏳️\u200d🌈"
 ODD = [
     "😀🫠",
@@ -27,13 +28,22 @@ ODD = [
 ]
 
 
+SMILES = ("😀", "👍🏽", "👩\u200d🔬", "🇨🇳", "❤️", "🫠", "1️⃣")
+
+
 @pytest.fixture(scope="module")
 def lines(shared_data: Path) -> list[str]:
-    """10,000 lines, Chinese and English."""
-    novel = (shared_data / "lm/chinese_novels/红楼梦.txt").read_text("utf-8").splitlines()
-    play = (shared_data / "lm/tinyshakespeare/input.txt").read_text("utf-8").splitlines()
-    wiki = (shared_data / "lm/wiki_demo_en/wiki_demo.txt").read_text("utf-8").splitlines()
-    mixed = [line for line in novel[:2500] + wiki[:200] + play if line.strip()][:10_000]
+    """10,000 lines: Chinese, English, code with its spaces, and Chinese with emoji."""
+
+    def some(path: Path, count: int) -> list[str]:
+        return [line for line in path.read_text("utf-8").splitlines() if line.strip()][:count]
+
+    novel = some(shared_data / "lm/chinese_novels/红楼梦.txt", 2400)
+    play = some(shared_data / "lm/tinyshakespeare/input.txt", 7000)
+    wiki = some(shared_data / "lm/wiki_demo_en/wiki_demo.txt", 200)
+    code = [line for path in sorted(ROOT.glob("yanmo/text/*.py")) for line in some(path, 100)][:1000]
+    smiling = [line[:40] + SMILES[number % len(SMILES)] + line[40:80] for number, line in enumerate(novel[:400])]
+    mixed = [*novel, *smiling, *wiki, *code, *play][:10_000]
     assert len(mixed) == 10_000
     return mixed
 
@@ -68,6 +78,21 @@ def test_unigram_comes_back_in_nfkc(lines: list[str], trained: dict[str, tokeniz
     made = Tokenizer(trained["unigram"])
     for line in [*lines, *ODD, "a literal ▁ sign"]:
         assert made.decode(made.encode(line)) == unicodedata.normalize("NFKC", line).replace("▁", " ")
+
+
+@pytest.mark.parametrize("kind", ["word", "wordpiece"])
+def test_words_come_back_as_bert_reads_them(
+    kind: str, lines: list[str], trained: dict[str, tokenizers.Tokenizer]
+) -> None:
+    """But for spaces, where no word is unknown: in lower case, without accents and control characters."""
+    made, known = Tokenizer(trained[kind]), 0
+    for line in lines:
+        ids = made.encode(line)
+        if made.unknown not in ids:
+            known += 1
+            expected = trained[kind].normalizer.normalize_str(line)
+            assert "".join(made.decode(ids).split()) == "".join(expected.split())
+    assert known > 2500
 
 
 @pytest.mark.parametrize("kind", ["bpe", "unigram"])

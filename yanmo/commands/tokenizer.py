@@ -31,10 +31,10 @@ def command(words: Words[Settings]) -> dict[str, Any]:
     if verb == "add" and not given:
         return _add(settings)
     if verb == "show" and given:
-        rows = _show(settings, words.typed[1:])
+        rows, found = _show(settings, words.typed[1:])
         if not words.json:
-            say("\n".join(_readable(row) for row in rows))
-        return {"rows": rows}
+            say("\n".join([*map(_readable, rows), *_told(found)]))
+        return {"rows": rows, "languages": found}
     if verb == "encode" and given and settings.tokenizer.base and "out" in settings.model_fields_set:
         made_of = tokens.prepare(given, tokenizer.load(settings.tokenizer.base), settings.out)
         say(f"{settings.out}: {made_of['documents']:,} documents, {made_of['tokens']:,} tokens")
@@ -56,11 +56,7 @@ def _train(settings: Settings, paths: Sequence[Path]) -> dict[str, Any]:
         found = tokenizer.statistics(made, texts)
     made.save(settings.out)
     file = str(settings.out / tokenizer.FILE)
-    said = [
-        f"{name}: {part['characters_per_token']:.2f} characters per token, {part['unknown']:.2%} unknown"
-        for name, part in found.items()
-    ]
-    say("; ".join([f"{file}: {made.size:,} tokens", *said]))
+    say("; ".join([f"{file}: {made.size:,} tokens", *_told(found)]))
     if any(part["unknown"] > _UNKNOWN for part in found.values()):
         say(
             f"warning: {made.size:,} tokens are too few for the characters of this text, so parts of it are lost to a model. "
@@ -86,10 +82,18 @@ def _add(settings: Settings) -> dict[str, Any]:
     return {"file": file, "vocabulary": made.size, "added": made.size - old.size}
 
 
-def _show(settings: Settings, texts: Sequence[str]) -> list[dict[str, Any]]:
+def _told(languages: dict[str, dict[str, float]]) -> list[str]:
+    """How a tokeniser cuts each language (`tokenizer.statistics`)."""
+    return [
+        f"{name}: {part['characters_per_token']:.2f} characters per token, {part['unknown']:.2%} unknown"
+        for name, part in languages.items()
+    ]
+
+
+def _show(settings: Settings, texts: Sequence[str]) -> tuple[list[dict[str, Any]], dict[str, dict[str, float]]]:
     opened = tokenizer.load(settings.tokenizer.base or settings.out)
     found = [(text, opened.pieces(text)) for text in texts]
-    return [
+    rows = [
         {
             "text": text,
             "pieces": [piece.token for piece in pieces],
@@ -98,6 +102,7 @@ def _show(settings: Settings, texts: Sequence[str]) -> list[dict[str, Any]]:
         }
         for text, pieces in found
     ]
+    return rows, tokenizer.statistics(opened, texts)
 
 
 def _readable(row: dict[str, Any]) -> str:

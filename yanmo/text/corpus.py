@@ -5,6 +5,7 @@ Either way it becomes rows to train on and rows to score; a document falls to on
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Annotated
 
@@ -15,7 +16,7 @@ from yanmo import files
 from yanmo.errors import DataError, SettingsError
 from yanmo.progress import say
 from yanmo.settings import Block
-from yanmo.text import formats, sources, tokens
+from yanmo.text import formats, mixture, sources, tokens
 from yanmo.text.clean import language
 from yanmo.text.sources import Example
 from yanmo.text.split import position
@@ -41,7 +42,7 @@ class Corpus:
     """What was read, before there is a tokeniser to cut it into rows."""
 
     texts: Sequence[str]  # to train on; none of shards, which have their tokeniser
-    documents: Sequence[np.ndarray] | None  # a beginning of the shards' documents
+    documents: Callable[[Tokenizer], Sequence[np.ndarray]]  # the texts' token ids, encoded once; of shards a beginning
     inputs: dict[str, str]  # file -> sha256
     language: str
     rows: Callable[[Tokenizer, int], tuple[Sequence[Example], Sequence[Example]]]  # to train on and to score, by length
@@ -100,11 +101,17 @@ def _read_texts(paths: Sequence[Path], apart: Sequence[Path]) -> Corpus:
         if not dev or not train:
             raise DataError(f"{paths[0]}: {_FEW}")
 
-    def rows(tokeniser: Tokenizer, longest: int) -> tuple[Sequence[Example], Sequence[Example]]:
-        held_out = _dev_rows(apart, tokeniser, longest) if apart else tokeniser.chunks(dev, longest, "dev")
-        return tokeniser.chunks(train, longest, "train"), held_out
+    @cache
+    def documents(tokeniser: Tokenizer) -> Sequence[np.ndarray]:
+        return tokeniser.encode_all(train)
 
-    return Corpus(train, None, sources.hashes(paths) | _inputs_of_dev(apart), language(train), rows)
+    def rows(tokeniser: Tokenizer, longest: int) -> tuple[Sequence[Example], Sequence[Example]]:
+        train_rows = tokeniser.chunks(documents(tokeniser), longest, "train")
+        if apart:
+            return train_rows, _dev_rows(apart, tokeniser, longest)
+        return train_rows, tokeniser.chunks(tokeniser.encode_each(dev), longest, "dev")
+
+    return Corpus(train, documents, sources.hashes(paths) | _inputs_of_dev(apart), language(train), rows)
 
 
 def _read_shards(folders: Sequence[Path], apart: Sequence[Path], weights: Sequence[float] | None) -> Corpus:
@@ -113,13 +120,13 @@ def _read_shards(folders: Sequence[Path], apart: Sequence[Path], weights: Sequen
     inputs = {str(folder / files.MANIFEST): files.sha256(folder / files.MANIFEST) for folder in folders}
     sample = [corpora[0].ids(int(number)) for number in parts[0][0][:200]]
     spoken = language([corpora[0].tokenizer.decode(ids.tolist()) for ids in sample])
-    documents = [ids for each, (train, _) in zip(corpora, parts, strict=True) for ids in each.first(train, _LEARNT)]
+    beginning = [ids for each, (train, _) in zip(corpora, parts, strict=True) for ids in each.first(train, _LEARNT)]
 
     def rows(tokeniser: Tokenizer, longest: int) -> tuple[Sequence[Example], Sequence[Example]]:
         for each in corpora:
             each.check(tokeniser)
         made = [
-            [tokens.Rows(each, numbers, longest, name) for name, numbers in zip(("train", "dev"), part, strict=True)]
+            [mixture.Rows(each, numbers, longest, name) for name, numbers in zip(("train", "dev"), part, strict=True)]
             for each, part in zip(corpora, parts, strict=True)
         ]
         train, dev = ([rows for rows in each if len(rows)] for each in zip(*made, strict=True))
@@ -128,19 +135,20 @@ def _read_shards(folders: Sequence[Path], apart: Sequence[Path], weights: Sequen
         held_out = _dev_rows(apart, tokeniser, longest) if apart else _joined(dev, [1.0] * len(dev))
         return _joined(train, weights or [int(each.lengths.sum()) for each in train]), held_out
 
-    return Corpus((), documents, inputs | _inputs_of_dev(apart), spoken, rows)
+    return Corpus((), lambda _: beginning, inputs | _inputs_of_dev(apart), spoken, rows)
 
 
-def _joined(rows: Sequence[tokens.Rows], weights: Sequence[float]) -> Sequence[Example]:
-    return rows[0] if len(rows) == 1 else tokens.Mixture(dict(zip(rows, weights, strict=True)))
+def _joined(rows: Sequence[mixture.Rows], weights: Sequence[float]) -> Sequence[Example]:
+    return rows[0] if len(rows) == 1 else mixture.Mixture(dict(zip(rows, weights, strict=True)))
 
 
 def _dev_rows(paths: Sequence[Path], tokeniser: Tokenizer, longest: int) -> Sequence[Example]:
     if not tokens.is_shards(paths[0]):
-        return tokeniser.chunks([text for path in paths for text in sources.read_texts(path)], longest, "dev")
+        texts = (text for path in paths for text in sources.read_texts(path))
+        return tokeniser.chunks(tokeniser.encode_each(texts), longest, "dev")
     shards = tokens.load(paths[0])
     shards.check(tokeniser)
-    return tokens.Rows(shards, np.arange(len(shards.sizes)), longest, "dev")
+    return mixture.Rows(shards, np.arange(len(shards.sizes)), longest, "dev")
 
 
 def _inputs_of_dev(paths: Sequence[Path]) -> dict[str, str]:

@@ -1,7 +1,10 @@
 """Text <-> ids. Always a Hugging Face `tokenizer.json` on disk; the work is done by the `tokenizers` library."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -13,14 +16,21 @@ from tokenizers import AddedToken
 from yanmo import files
 from yanmo.errors import ModelError, SettingsError, gather
 from yanmo.settings import Block
-from yanmo.text import tokenizer_file, vocabulary
+from yanmo.text import tokenizer_file, vocabulary, wordwise, workers
 from yanmo.text.clean import language
 from yanmo.text.sources import Example
+from yanmo.text.wordwise import Wordwise
 
 FILE = "tokenizer.json"
 SPECIAL = vocabulary.SPECIAL
 KIND, VOCAB = "wordpiece", 8000  # where the settings say nothing
 _SAMPLE = 20_000  # texts
+# The library takes up to 200 bytes of memory for a byte of the text that it encodes.
+_AT_ONCE = 1 << 18  # characters that are encoded together: enough for all cores
+_LONG = 1 << 17  # characters; a longer text is encoded in pieces
+_NEAR = 1 << 13  # characters in which a place to cut is looked for
+# Where every kind ends a word, and so where a long text may be cut: before the space between two words, behind a Chinese sign.
+_CUT = re.compile(r"(?<=\w)(?= \w)|(?<=[。！？；，])(?=\w)")
 
 
 class TokenizerSettings(Block):
@@ -79,9 +89,28 @@ class Tokenizer:
         ids: list[int] = self.inner.encode(text, add_special_tokens=special).ids
         return ids
 
-    def encode_all(self, texts: Sequence[str]) -> list[np.ndarray]:
-        """Token ids of each text, without special tokens; on all cores."""
+    def encode_each(self, texts: Iterable[str]) -> Iterator[np.ndarray]:
+        """Token ids of each text, without special tokens, as the texts come; on all cores where there are many."""
+        return chain.from_iterable(workers.over(self.encode_here, blocks(texts)))
+
+    def encode_all(self, texts: Iterable[str]) -> list[np.ndarray]:
+        """Token ids of each text, (tokens,) int32, without special tokens; on all cores where there are many."""
+        return list(self.encode_each(texts))
+
+    def encode_here(self, texts: Sequence[str]) -> list[np.ndarray]:
+        """The same in this process. A text of over 131,072 characters is cut between words, so that its length costs little memory."""
+        if max(map(len, texts), default=0) <= _LONG:
+            return self._encode(texts)
+        return [np.concatenate([self._encode([piece])[0] for piece in _pieces(text)]) for text in texts]
+
+    def _encode(self, texts: Sequence[str]) -> list[np.ndarray]:
+        if self._words:
+            return self._words.encode(texts)
         return [np.array(e.ids, np.int32) for e in self.inner.encode_batch_fast(list(texts), add_special_tokens=False)]
+
+    @cached_property
+    def _words(self) -> Wordwise | None:
+        return Wordwise(self.inner) if wordwise.fits(self.inner) else None
 
     def decode(self, ids: Sequence[int]) -> str:
         text: str = self.inner.decode(list(ids))
@@ -117,13 +146,14 @@ class Tokenizer:
             for e, f in zip(examples, found, strict=True)
         ]
 
-    def chunks(self, texts: Sequence[str], longest: int, source: str) -> list[Example]:
-        """Documents -> rows of at most `longest` tokens, each between the special tokens, for pre-training."""
+    def chunks(self, documents: Iterable[np.ndarray], longest: int, source: str) -> list[Example]:
+        """Documents as `encode_all` gives them -> rows of at most `longest` tokens, each between the special tokens, for
+        pre-training."""
         before = [] if self.cls is None else [self.cls]
         after = [] if self.sep is None else [self.sep]
         room = longest - len(before) - len(after)
         rows: list[Example] = []
-        for number, ids in enumerate(self.encode_all(texts), 1):
+        for number, ids in enumerate(documents, 1):
             for start in range(0, len(ids), room):
                 row = np.concatenate([np.array(before, np.int32), ids[start : start + room], np.array(after, np.int32)])
                 rows.append(Example((), (), f"{source}:{number}+{start}", source, number, row))
@@ -136,6 +166,31 @@ class Tokenizer:
 
     def save(self, folder: Path) -> None:
         files.write_file(folder / FILE, self.content())
+
+
+def _pieces(text: str) -> Iterator[str]:
+    """A text in pieces that have the ids of the whole, where it has any place to cut."""
+    start = 0
+    while len(text) - start > _LONG:
+        end = start + _LONG
+        end = max((found.start() for found in _CUT.finditer(text, end - _NEAR, end)), default=end)
+        yield text[start:end]
+        start = end
+    yield text[start:]
+
+
+def blocks(texts: Iterable[str]) -> Iterator[list[str]]:
+    """Texts in lists of some 262,144 characters: what is encoded at once."""
+    block: list[str] = []
+    size = 0
+    for text in texts:
+        block.append(text)
+        size += len(text)
+        if size >= _AT_ONCE:
+            yield block
+            block, size = [], 0
+    if block:
+        yield block
 
 
 def load(path: Path) -> Tokenizer:

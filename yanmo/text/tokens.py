@@ -1,8 +1,7 @@
-"""Text larger than memory -> token shards on disk -> training rows.
+"""Text larger than memory -> token shards on disk.
 
 `prepare` streams documents through a tokeniser into a folder of shards; killed anywhere and given again, it goes on behind the last
-finished shard and ends with the same bytes. `load` holds the folder against its sums and maps it. `Rows` cuts its documents into
-rows as `Tokenizer.chunks` does, each made when it is asked for; `Mixture` draws from several by weight.
+finished shard and ends with the same bytes. `load` holds the folder against its sums and maps it. (`mixture.py` makes rows of it.)
 
 A folder of shards:
 
@@ -30,15 +29,13 @@ from safetensors.numpy import load_file, save
 from yanmo import files, settings
 from yanmo.errors import DataError, SettingsError, gather
 from yanmo.progress import bar
-from yanmo.text import sources, split, tokenizer
-from yanmo.text.batches import Drawn, Key
+from yanmo.text import sources, split, tokenizer, workers
 from yanmo.text.sources import Example
 from yanmo.text.tokenizer import Tokenizer
 
 INDEX = "shards.json"
 HELD_OUT = 0.02  # the share of the documents that is kept for scoring where no other is given
 SHARD_TOKENS = 1 << 24  # what a kill costs at most: some seconds of encoding
-_AT_ONCE = 1 << 20  # characters that are encoded together: enough for all cores, few enough to hold
 _MAPPED = {"U16": np.uint16, "U32": np.uint32, "I64": np.int64, "F64": np.float64}
 
 
@@ -50,19 +47,21 @@ def prepare(
 ) -> dict[str, Any]:
     """Encode every document of the files (plain text: one a line) into `folder`; returns what shards.json holds.
 
-    A shard is closed by the document that brings it to `shard_tokens`. Shards that stand and are whole are kept. Held in memory are
-    one shard and what is being encoded (of a table, its rows). Raises DataError
-    for files that can't be read, before anything is written, and SettingsError where `folder` holds something else.
+    A shard is closed by the document that brings it to `shard_tokens`. Shards that stand and are whole are kept; where all do, nothing
+    is encoded. Held in memory are one shard and what is being encoded. Raises DataError for files that can't be read, before anything
+    is written, and SettingsError where `folder` holds something else.
     """
     sources.present(paths)
     with bar("reading"):
-        documents = {path: _count(path) for path in paths}
         asked = {
             "version": 1,
             "tokenizer": identity(cutter),
             "shard_tokens": shard_tokens,
             "inputs": {str(path): files.sha256(path) for path in paths},
         }
+        if (record := _finished(folder, asked)) is not None:
+            return record
+        documents = {path: _count(path) for path in paths}
     total = sum(documents.values())
     kind = np.uint16 if max(cutter.inner.get_vocab().values()) <= np.iinfo(np.uint16).max else np.uint32
     with files.lock(folder):
@@ -111,6 +110,14 @@ def _count(path: Path) -> int:
     return count
 
 
+def _finished(folder: Path, asked: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What shards.json holds, if just what is asked for stands there whole."""
+    if not (folder / files.MANIFEST).is_file() or files.changed(folder):
+        return None
+    record = _index(folder)
+    return record if record.get("asked") == asked else None
+
+
 def _claim(folder: Path, asked: Mapping[str, Any]) -> None:
     """Make the folder this work's, or find that it is."""
     index = folder / INDEX
@@ -133,22 +140,12 @@ def _encoded(documents: Mapping[Path, int], cutter: Tokenizer, done: int) -> Ite
         if done < count:
             texts.append(islice(sources.texts(path), done, None))
         done = max(0, done - count)
-    for block in _blocks(chain.from_iterable(texts)):
-        positions = [split.position(Example((text,))) for text in block]
-        yield from zip(positions, cutter.encode_all(block), strict=True)
 
+    def encode(block: list[str]) -> tuple[list[float], list[np.ndarray]]:
+        return [split.position(Example((text,))) for text in block], cutter.encode_here(block)
 
-def _blocks(texts: Iterator[str]) -> Iterator[list[str]]:
-    block: list[str] = []
-    size = 0
-    for text in texts:
-        block.append(text)
-        size += len(text)
-        if size >= _AT_ONCE:
-            yield block
-            block, size = [], 0
-    if block:
-        yield block
+    for positions, ids in workers.over(encode, tokenizer.blocks(chain.from_iterable(texts))):
+        yield from zip(positions, ids, strict=True)
 
 
 def _write(
@@ -270,63 +267,3 @@ def _map(path: Path) -> dict[str, np.ndarray]:
     header.pop("__metadata__")
     data = np.asarray(np.memmap(path, np.uint8, "r", offset=8 + size))
     return {name: data[slice(*entry["data_offsets"])].view(_MAPPED[entry["dtype"]]) for name, entry in header.items()}
-
-
-class Rows(Drawn):
-    """Documents of shards as rows of at most `longest` tokens, each between the special tokens: what `Tokenizer.chunks` gives."""
-
-    def __init__(self, shards: Shards, documents: np.ndarray, longest: int, source: str) -> None:
-        """documents: their numbers, in order. source: the name that the rows' ids begin with."""
-        cls, sep = shards.tokenizer.cls, shards.tokenizer.sep
-        self._before = np.array([] if cls is None else [cls], np.int32)
-        self._after = np.array([] if sep is None else [sep], np.int32)
-        marks = len(self._before) + len(self._after)
-        self._shards, self._documents, self._source, self._room = shards, documents, source, longest - marks
-        sizes = shards.sizes[documents]
-        counts = -(-sizes // self._room)
-        self._ends = np.cumsum(counts)  # of each document, in rows
-        self.lengths = np.full(int(counts.sum()), longest)
-        some = counts > 0
-        self.lengths[self._ends[some] - 1] = sizes[some] - (counts[some] - 1) * self._room + marks
-
-    def make(self, row: int) -> Example:
-        document = int(self._ends.searchsorted(row, "right"))
-        start = (row - int(self._ends[document - 1] if document else 0)) * self._room
-        part = self._shards.ids(int(self._documents[document]))[start : start + self._room]
-        ids = np.concatenate([self._before, part, self._after], dtype=np.int32, casting="unsafe")
-        number = document + 1
-        return Example((), (), f"{self._source}:{number}+{start}", self._source, number, ids)
-
-    def draw(self, seed: int, epoch: int) -> np.ndarray:
-        """The rows of an epoch: all of them."""
-        return np.arange(len(self))
-
-
-class Mixture(Drawn):
-    """Rows of several corpora. An epoch has as many tokens as they have together, each corpus by its weight's share."""
-
-    def __init__(self, weights: Mapping[Rows, float]) -> None:
-        self._parts, self._weights = list(weights), list(weights.values())
-        self._bases = [0, *accumulate(len(part) for part in self._parts[:-1])]
-        self.lengths = np.concatenate([part.lengths for part in self._parts])
-
-    def make(self, row: int) -> Example:
-        part = bisect_right(self._bases, row) - 1
-        return self._parts[part].make(row - self._bases[part])
-
-    def draw(self, seed: int, epoch: int) -> np.ndarray:
-        """The rows of an epoch, a pure function of (seed, epoch). Each corpus is an endless run of shuffles of its rows, each in an
-        order of its own; an epoch takes the next stretch of it, so that no row comes twice before every other has come."""
-        rows = []
-        for number, (part, weight, base) in enumerate(zip(self._parts, self._weights, self._bases, strict=True)):
-            quota = float(self.lengths.sum()) * weight / sum(self._weights)
-            first, last, size = epoch * quota, (epoch + 1) * quota, int(part.lengths.sum())
-            for turn in range(int(first // size), int(last // size) + 1):
-                order = Key(seed, turn, _SHUFFLES - number).generator().permutation(len(part))
-                ends = np.cumsum(part.lengths[order]) + turn * size
-                starts = ends - part.lengths[order]
-                rows.append(base + order[(starts >= first) & (starts < last)])
-        return np.concatenate(rows)
-
-
-_SHUFFLES = 2**32 - 2  # an index that no batch has; the one above is that of `batches.plan`

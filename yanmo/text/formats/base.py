@@ -3,12 +3,13 @@
 Knows no format. A reader turns a `Source` into a stream of rows and faults, in the order of the file.
 """
 
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from yanmo.text.formats.encoding import detect, spans
+from yanmo.text.formats.encoding import LONGEST, detect, spans
 from yanmo.text.formats.stream import Member
 
 
@@ -28,7 +29,7 @@ class Fault:
     offset: int
     column: str  # "" where it is not one column's fault
     reason: str
-    raw: bytes
+    raw: bytes  # of a line that is too long the beginning
     kind: str  # a key of `EXPECTED`
 
     def __str__(self) -> str:
@@ -45,6 +46,7 @@ EXPECTED = {
     "json": '{lines} can\'t be used; expected one object a line, such as {{"text": ..., "label": ...}}:',
     "document": 'the JSON can\'t be read to its end; expected a list of objects, such as [{{"text": ..., "label": ...}}]:',
     "form": "{rows} can't be used:",
+    "overlong": "{lines} too long; put one document on a line, or use a .json:",
     "compression": "the packed data is damaged; copy or download the file again:",
 }
 
@@ -71,15 +73,26 @@ class Source:
     def encoding(self) -> str:
         return detect(self.member.open)
 
-    def lines(self) -> Iterator[Line | Fault]:
-        """Every line, blank ones too; a fault in the place of each that is not text."""
+    def lines(self, longest: int = LONGEST) -> Iterator[Line | Fault]:
+        """Every line, blank ones too; a fault in the place of each that is not text, or of more than `longest` bytes."""
         number, offset = 0, 0
         try:
             with self.member.open() as file:
-                for raw in spans(file, self.encoding):
+                for raw, size in spans(file, self.encoding, longest):
                     number += 1
-                    yield decoded(raw, number, offset, self.name, self.encoding)
-                    offset += len(raw)
+                    if size > longest:
+                        yield Fault(
+                            self.name,
+                            number,
+                            offset,
+                            "",
+                            f"{size:,} bytes; at most {longest:,} are read",
+                            raw,
+                            "overlong",
+                        )
+                    else:
+                        yield decoded(raw, number, offset, self.name, self.encoding)
+                    offset += size
         except self.member.broken as error:
             yield self.fault(
                 Line(number + 1, offset, "", b""), f"the compressed data ends or breaks ({error})", "compression"
@@ -95,7 +108,7 @@ class Source:
     def whole(self) -> tuple[str, list[Fault]]:
         """The whole text, and the faults of the lines that are not text (left out of it)."""
         texts, faults = [], []
-        for line in self.lines():
+        for line in self.lines(sys.maxsize):
             if isinstance(line, Fault):
                 faults.append(line)
             else:

@@ -6,8 +6,11 @@ are faults of that file, not another encoding. Knows no format.
 
 import re
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import BinaryIO
 
+LONGEST = 1 << 24  # bytes of a line that is read as a row; more would take more memory than a reader may
+_SHOWN = 1 << 16  # bytes that are kept of a longer one
 _CHUNK = 1 << 20
 _BAD_LINES = 1000  # enough of them to tell by
 _LEAST_CHINESE = 8  # characters; fewer say too little
@@ -66,8 +69,7 @@ def _is_utf8(head: bytes) -> bool:
 def _by_bytes(head: bytes, file: BinaryIO) -> str:
     good, size = 0, 0
     bad: list[bytes] = []
-    piece = head + file.readline()
-    while piece and len(bad) < _BAD_LINES:
+    for piece in _pieces(head, file):
         size += len(piece)
         try:
             good += not piece.isascii() and len([line for line in piece.decode().split("\n") if not line.isascii()])
@@ -76,9 +78,9 @@ def _by_bytes(head: bytes, file: BinaryIO) -> str:
                 if _is_utf8(line + b"\n"):
                     good += not line.isascii()
                 else:
-                    bad.append(line)
-        piece = file.read(_CHUNK)
-        piece += file.readline() if piece else b""
+                    bad.append(line[:_SHOWN])
+        if len(bad) >= _BAD_LINES:
+            break
     if not bad or good >= len(bad):
         return "utf-8"
     text = b"\n".join(bad)
@@ -92,16 +94,49 @@ def _by_bytes(head: bytes, file: BinaryIO) -> str:
     return "utf-8"
 
 
-def spans(file: BinaryIO, encoding: str) -> Iterator[bytes]:
-    """The lines of a file as bytes with their line ends. (In UTF-16 the byte 0x0a may be half of another character.)"""
-    if not encoding.startswith("utf-16"):
-        yield from file
-        return
-    newline = b"\n\0" if encoding == "utf-16-le" else b"\0\n"
+def _pieces(head: bytes, file: BinaryIO) -> Iterator[bytes]:
+    """A file, of which `head` has been read, in pieces of whole lines; of a very long line pieces of whole UTF-8 characters."""
+    rest, piece = b"", head + file.readline(_CHUNK)
+    while piece:
+        cut = len(piece) if piece.endswith(b"\n") else _last_character(piece)
+        yield piece[:cut]
+        rest, more = piece[cut:], file.read(_CHUNK)
+        piece = rest + more + file.readline(_CHUNK) if more else b""
+    if rest:
+        yield rest
+
+
+def _last_character(piece: bytes) -> int:
+    """Where it begins, if it has several bytes, of which some may be missing; else the end."""
+    for place in range(len(piece) - 1, max(0, len(piece) - 4), -1):
+        if piece[place] < 0x80:
+            break
+        if piece[place] >= 0xC0:
+            return place
+    return len(piece)
+
+
+def spans(file: BinaryIO, encoding: str, longest: int = LONGEST) -> Iterator[tuple[bytes, int]]:
+    """The lines of a file, each as its bytes with its line end and their number. Of a line of more than `longest` only the beginning
+    is given, so that no line takes much more memory than that."""
+    newline = {"utf-16-le": b"\n\0", "utf-16-be": b"\0\n"}.get(encoding, b"\n")
+    found = iter(partial(file.readline, longest), b"") if newline == b"\n" else _wide(file, newline, longest)
+    for raw in found:
+        size = len(raw)
+        if size >= longest and not raw.endswith(newline):
+            for more in found:
+                size += len(more)
+                if more.endswith(newline):
+                    break
+        yield (raw if size <= longest else raw[:_SHOWN]), size
+
+
+def _wide(file: BinaryIO, newline: bytes, longest: int) -> Iterator[bytes]:
+    """What `readline` gives, in UTF-16, where the byte 0x0a may be half of another character."""
     rest = b""
     while piece := file.read(_CHUNK):
+        start, at = 0, (rest + piece).find(newline, max(0, len(rest) - 1))
         rest += piece
-        start, at = 0, rest.find(newline)
         while at >= 0:
             if at % 2:
                 at = rest.find(newline, at + 1)
@@ -109,5 +144,8 @@ def spans(file: BinaryIO, encoding: str) -> Iterator[bytes]:
             yield rest[start : at + 2]
             start, at = at + 2, rest.find(newline, at + 2)
         rest = rest[start:]
+        while len(rest) >= longest:
+            yield rest[:longest]
+            rest = rest[longest:]
     if rest:
         yield rest

@@ -1,0 +1,72 @@
+"""Token shards -> training rows: `Rows` cuts documents into rows as `Tokenizer.chunks` does, each made when it is asked for; `Mixture`
+draws from several corpora by weight."""
+
+from bisect import bisect_right
+from collections.abc import Mapping
+from itertools import accumulate
+
+import numpy as np
+
+from yanmo.text.batches import Drawn, Key
+from yanmo.text.sources import Example
+from yanmo.text.tokens import Shards
+
+
+class Rows(Drawn):
+    """Documents of shards as rows of at most `longest` tokens, each between the special tokens: what `Tokenizer.chunks` gives."""
+
+    def __init__(self, shards: Shards, documents: np.ndarray, longest: int, source: str) -> None:
+        """documents: their numbers, in order. source: the name that the rows' ids begin with."""
+        cls, sep = shards.tokenizer.cls, shards.tokenizer.sep
+        self._before = np.array([] if cls is None else [cls], np.int32)
+        self._after = np.array([] if sep is None else [sep], np.int32)
+        marks = len(self._before) + len(self._after)
+        self._shards, self._documents, self._source, self._room = shards, documents, source, longest - marks
+        sizes = shards.sizes[documents]
+        counts = -(-sizes // self._room)
+        self._ends = np.cumsum(counts)  # of each document, in rows
+        self.lengths = np.full(int(counts.sum()), longest)
+        some = counts > 0
+        self.lengths[self._ends[some] - 1] = sizes[some] - (counts[some] - 1) * self._room + marks
+
+    def make(self, row: int) -> Example:
+        document = int(self._ends.searchsorted(row, "right"))
+        start = (row - int(self._ends[document - 1] if document else 0)) * self._room
+        part = self._shards.ids(int(self._documents[document]))[start : start + self._room]
+        ids = np.concatenate([self._before, part, self._after], dtype=np.int32, casting="unsafe")
+        number = document + 1
+        return Example((), (), f"{self._source}:{number}+{start}", self._source, number, ids)
+
+    def draw(self, seed: int, epoch: int) -> np.ndarray:
+        """The rows of an epoch: all of them."""
+        return np.arange(len(self))
+
+
+class Mixture(Drawn):
+    """Rows of several corpora. An epoch has as many tokens as they have together, each corpus by its weight's share."""
+
+    def __init__(self, weights: Mapping[Rows, float]) -> None:
+        self._parts, self._weights = list(weights), list(weights.values())
+        self._bases = [0, *accumulate(len(part) for part in self._parts[:-1])]
+        self.lengths = np.concatenate([part.lengths for part in self._parts])
+
+    def make(self, row: int) -> Example:
+        part = bisect_right(self._bases, row) - 1
+        return self._parts[part].make(row - self._bases[part])
+
+    def draw(self, seed: int, epoch: int) -> np.ndarray:
+        """The rows of an epoch, a pure function of (seed, epoch). Each corpus is an endless run of shuffles of its rows, each in an
+        order of its own; an epoch takes the next stretch of it, so that no row comes twice before every other has come."""
+        rows = []
+        for number, (part, weight, base) in enumerate(zip(self._parts, self._weights, self._bases, strict=True)):
+            quota = float(self.lengths.sum()) * weight / sum(self._weights)
+            first, last, size = epoch * quota, (epoch + 1) * quota, int(part.lengths.sum())
+            for turn in range(int(first // size), int(last // size) + 1):
+                order = Key(seed, turn, _SHUFFLES - number).generator().permutation(len(part))
+                ends = np.cumsum(part.lengths[order]) + turn * size
+                starts = ends - part.lengths[order]
+                rows.append(base + order[(starts >= first) & (starts < last)])
+        return np.concatenate(rows)
+
+
+_SHUFFLES = 2**32 - 2  # an index that no batch has; the one above is that of `batches.plan`
