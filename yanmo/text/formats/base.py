@@ -17,6 +17,14 @@ class Row:
     fields: dict[str, Any]
     line: int  # from 1; of a parquet file the number of the row
     offset: int  # of the row's first byte in the decompressed file; 0 where a row has no one place
+    raw: bytes = b""  # as it stands in the file; b"" where it has no bytes of its own (parquet, the questions of SQuAD)
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """The line of a table that names its columns."""
+
+    raw: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,20 +37,27 @@ class Fault:
     column: str  # "" where it is not one column's fault
     reason: str
     raw: bytes
-    kind: str  # a key of `EXPECTED`
+    kind: str  # a key of `EXPECTED`: what is wrong with it, in a word
 
     def __str__(self) -> str:
         return f"{self.file}:{self.line}: {self.reason}"
 
 
-# kind of fault: what is said above a list of faults of that kind
+# kind of fault: what is said above a list of such faults
 EXPECTED = {
     "encoding": "{count} lines are not UTF-8. Save it as UTF-8, for example: iconv -f GB18030 -t UTF-8 {file}",
-    "columns": "{count} rows can't be used; is a separator missing or unquoted?",
-    "json": '{count} lines can\'t be used; expected one object a line, such as {{"text": ..., "label": ...}}:',
+    **dict.fromkeys(
+        ("ragged", "quote", "long", "value"), "{count} rows can't be used; is a separator missing or unquoted?"
+    ),
+    **dict.fromkeys(
+        ("json", "object", "surrogate", "nul"),
+        '{count} lines can\'t be used; expected one object a line, such as {{"text": ..., "label": ...}}:',
+    ),
     "form": "{count} rows can't be used:",
+    "broken": "the file can't be read on:",
     "compression": "the compressed data can't be read on:",
 }
+LOST = frozenset({"broken", "compression"})  # the kinds after which nothing of a file can be read
 
 
 class Line(NamedTuple):
@@ -67,6 +82,11 @@ class Source:
     def encoding(self) -> str:
         return detect(self.member.open)
 
+    @property
+    def unmarked(self) -> str:
+        """The encoding of what stands after a byte order mark."""
+        return self.encoding.removesuffix("-sig")
+
     def lines(self) -> Iterator[Line | Fault]:
         """Every line, blank ones too; a fault in the place of each that is not text."""
         number, offset = 0, 0
@@ -89,14 +109,14 @@ class Source:
         return Fault(self.name, line.number, line.offset, column, reason, line.raw, kind)
 
     def whole(self) -> tuple[str, list[Fault]]:
-        """The whole text, and the faults of the lines that are not text (left out of it)."""
+        """The whole text, its byte order mark too, and the faults of the lines that are not text (left out of it)."""
         texts, faults = [], []
         for line in self.lines():
             if isinstance(line, Fault):
                 faults.append(line)
             else:
-                texts.append(line.raw.decode(self.encoding))
-        return "".join(texts).removeprefix("\ufeff"), faults
+                texts.append(line.raw.decode(self.unmarked))
+        return "".join(texts), faults
 
     def head(self, size: int = 1 << 16) -> list[str]:
         """The first lines that are text and not blank: about `size` bytes of them."""
@@ -122,7 +142,7 @@ def decoded(raw: bytes, number: int, offset: int, name: str, encoding: str) -> L
     return Line(number, offset, text.rstrip("\r\n"), raw)
 
 
-Stream = Iterator[Row | Fault]
+Stream = Iterator[Row | Fault | Header]
 Reader = Callable[[Source], Stream]
 
 
