@@ -1,12 +1,7 @@
-"""`yanmo data clean`: what it writes, what it refuses, and promise D3: killed and run again, the bytes are the same."""
+"""`yanmo data clean`: what it writes and what it refuses. (That it can be killed: tests/reliability/test_prepare.py.)"""
 
 import json
-import os
 import random
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -16,7 +11,6 @@ from yanmo import files
 from yanmo.__main__ import main
 from yanmo.errors import SettingsError
 
-ROOT = Path(__file__).parents[2]
 LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
 
 
@@ -98,37 +92,6 @@ def test_a_result_that_was_edited_is_not_written_over(here: Path) -> None:
     (here / "clean/rows.csv").write_text("mine now\n")
     with pytest.raises(SettingsError, match="did not write"):
         yanmo.data("clean", "rows.csv", out="clean")
-
-
-def test_d3_killed_and_run_again(tmp_path: Path) -> None:
-    """Killed at random moments, the later ones while it writes: no half result is seen, and the next run gives the same bytes."""
-    (tmp_path / "rows.csv").write_text("\n".join(lines(3000)) + "\n")
-
-    def start(out: str) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "yanmo", "data", "clean", "rows.csv", f"out={out}"]
-        where = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-        return subprocess.Popen(command, cwd=tmp_path, env=where, stderr=subprocess.DEVNULL)
-
-    began = time.monotonic()
-    assert start("whole").wait() == 0
-    length = time.monotonic() - began
-    expected = {path.name: path.read_bytes() for path in (tmp_path / "whole").iterdir()}
-    choose, killed = random.Random(0), 0
-    out = tmp_path / "out"
-    for number in range(8):
-        process = start("out")
-        if number % 2:  # as soon as it begins to write
-            while process.poll() is None and not list(tmp_path.glob("out*.partial")):
-                time.sleep(0.0005)
-        else:
-            time.sleep(choose.random() * length)
-        process.send_signal(signal.SIGKILL)
-        killed += process.wait() == -signal.SIGKILL
-        assert not out.exists() or files.verify(out) == []
-    assert killed >= 4
-    assert start("out").wait() == 0
-    assert {path.name: path.read_bytes() for path in out.iterdir()} == expected
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "rows.csv", "whole"]
 
 
 def test_label_marks_what_a_run_is_sure_of(

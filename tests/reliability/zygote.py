@@ -32,7 +32,8 @@ class Zygote:
         )
 
     def start(self, settings: dict[str, Any], verb: str, place: Path, **trial: Any) -> None:
-        """Begin a command; `place` is where its settings, log and spy are put. The log and spy of an earlier one are overwritten."""
+        """Begin a command; `place` is where its settings, log and spy are put. The log and spy of an earlier one are overwritten.
+        `trial`: as above; `words` stands for a command that is more than a verb and its settings."""
         place.mkdir(exist_ok=True)
         (place / "settings.yaml").write_text(json.dumps(settings))  # JSON is YAML
         words = [verb, str(place / "settings.yaml")]
@@ -74,6 +75,7 @@ def _serve() -> None:
     import torch._dynamo  # which the first optimiser imports
     import torch.utils.tensorboard
 
+    import yanmo.commands.data
     import yanmo.commands.finetune
     import yanmo.commands.pretrain  # noqa: F401
 

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from yanmo.errors import DataError
-from yanmo.text import cleaning
+from yanmo.text import cleaned, cleaning
 from yanmo.text.cleaning import Duplicates, Rows, Table
 from yanmo.text.rules import Clean
 
@@ -24,7 +24,17 @@ GIVEN = Rows(labels=["good", "bad"], longest=500)
 
 
 def run(paths: list[Path], max_bad: float = 1.0, given: Rows = GIVEN, rule: Clean | None = None) -> list[Table]:
-    return cleaning.clean(paths, given, rule or Clean(), Duplicates(), max_bad)
+    tables = cleaning.tables(paths, given)
+    cleaning.clean(tables, given, rule or Clean(), Duplicates(), max_bad)
+    return tables
+
+
+def kept(table: Table) -> str:
+    return "".join(cleaned.kept(table))
+
+
+def rejects(*tables: Table) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in cleaned.rejects(tables)]
 
 
 def sound(choose: random.Random, number: int) -> dict[str, str]:
@@ -42,8 +52,8 @@ def as_json(row: dict[str, Any]) -> bytes:
 
 def as_csv(row: dict[str, Any]) -> bytes:
     buffer = io.StringIO()
-    csv.writer(buffer, lineterminator="").writerow(row.values())
-    return buffer.getvalue().encode()
+    csv.writer(buffer, lineterminator="\r\n").writerow(row.values())
+    return buffer.getvalue().removesuffix("\r\n").encode()
 
 
 # kind of damage: (the rule that finds it, what becomes of the row), for a row that follows a sound one with the id "0"
@@ -52,7 +62,7 @@ JSON: dict[str, tuple[str, Any]] = {
     "non-object": ("object", lambda row: as_json([row["text"]])),  # type: ignore[arg-type]
     "missing field": ("missing", lambda row: as_json({k: row[k] for k in ("id", "label")})),
     "wrong type": ("type", lambda row: as_json({**row, "text": [row["text"]]})),
-    "bad UTF-8": ("utf8", lambda row: as_json(row).replace(b'"text": "', b'"text": "\xff')),
+    "bad UTF-8": ("encoding", lambda row: as_json(row).replace(b'"text": "', b'"text": "\xff')),
     "NUL": ("nul", lambda row: as_json({**row, "text": "a\0b"})),
     "too long": ("long", lambda row: as_json({**row, "text": "x" * 501})),
     "duplicate id": ("id", lambda row: as_json({**row, "id": "0"})),
@@ -60,7 +70,7 @@ JSON: dict[str, tuple[str, Any]] = {
     "bad label": ("label", lambda row: as_json({**row, "label": "ugly"})),
 }
 CSV: dict[str, tuple[str, Any]] = {
-    "bad UTF-8": ("utf8", lambda row: b"\xff" + as_csv({**row, "text": "plain"})),
+    "bad UTF-8": ("encoding", lambda row: b"\xff" + as_csv({**row, "text": "plain"})),
     "NUL": ("nul", lambda row: as_csv({**row, "text": "a\0b"})),
     "too long": ("long", lambda row: as_csv({**row, "text": "x" * 501})),
     "duplicate id": ("id", lambda row: as_csv({**row, "id": "0"})),
@@ -96,14 +106,14 @@ def test_d1_exactly_the_corrupted_rows_are_quarantined(
     path = tmp_path / f"rows.{format}"
     path.write_bytes(b"\n".join(lines) + choose.choice([b"", b"\n"]))
     table = run([path])[0]
-    found = [json.loads(line) for line in cleaning.rejects([table]).splitlines()]
+    found = rejects(table)
     places = [(r["line"], r["offset"], r["rule"], raw(r)) for r in found if r["kind"] == "quarantined"]
     assert places == expected
     assert {r["file"] for r in found} <= {str(path)}
     counts = cleaning.counts(table)
     assert counts["rows"] == size == counts["kept"] + counts["filtered"] + counts["duplicate"] + len(bad)
     again = tmp_path / f"again.{format}"
-    again.write_text(cleaning.kept(table), "utf-8")
+    again.write_text(kept(table), "utf-8")
     assert cleaning.counts(run([again])[0])["kept"] == counts["kept"]  # what was kept is sound
 
 
@@ -137,30 +147,29 @@ def test_each_verdict(tmp_path: Path) -> None:
     one.write_text(f"{base}\n\n  {base.upper()}!\n{'哈' * 30}\nＡ　B\n", "utf-8")
     two.write_bytes(f"\ufeff{base} again\r\nfox jumps over the lazy\r\nshort\r\n好\r\n".encode())
     tables = run([one, two])
-    rules = [{number: verdict[:2] for number, verdict in table.verdicts.items()} for table in tables]
+    rules = [{number: (v.kind, v.rule) for number, v in table.verdicts.items()} for table in tables]
     assert rules == [
         {1: ("duplicate", "exact"), 2: ("filtered", "repeated_characters")},
         {0: ("duplicate", "near"), 1: ("duplicate", "fragment")},
     ]
-    assert [cleaning.kept(table) for table in tables] == [f"{base}\nA B\n", "short\n好\n"]
-    assert "one.txt:1" in cleaning.rejects(tables)
+    assert [kept(table) for table in tables] == [f"{base}\nA B\n", "short\n好\n"]
+    assert any("one.txt:1" in row["reason"] for row in rejects(*tables))
 
 
 def test_one_text_under_two_labels_goes_whole(tmp_path: Path) -> None:
     path = tmp_path / "rows.csv"
     path.write_text("text,label\nsome words,good\nSome words!,bad\nother words,good\n")
     table = run([path])[0]
-    assert Counter(verdict[1] for verdict in table.verdicts.values()) == {"contradicting": 2}
-    assert cleaning.kept(table) == "text,label\nother words,good\n"
+    assert Counter(verdict.rule for verdict in table.verdicts.values()) == {"contradicting": 2}
+    assert kept(table) == "text,label\nother words,good\n"
 
 
 def test_formats_keep_what_is_not_text(tmp_path: Path) -> None:
     table, lines = tmp_path / "rows.tsv", tmp_path / "rows.jsonl"
     table.write_text('label\tsentence\tnote\ngood\tＡ "quoted"\t １\n')
     lines.write_text('{"n": 1.50, "text": "plain"}\n{"n": 1, "text": "ａ\\u0000"}\n{"n": [2], "text": "ａ\\tb"}\n')
-    kept = [cleaning.kept(found) for found in run([table, lines])]
-    assert kept == [
-        'label\tsentence\tnote\ngood\tA "quoted"\t１\n',
+    assert [kept(found) for found in run([table, lines])] == [
+        'label\tsentence\tnote\ngood\tA "quoted"\t １\n',
         '{"n": 1.50, "text": "plain"}\n{"n": [2], "text": "a b"}\n',
     ]
 
@@ -179,7 +188,7 @@ def test_quotes_of_a_csv(content: str, texts: list[str], tmp_path: Path) -> None
     path = tmp_path / "rows.csv"
     path.write_bytes(content.encode())
     table = run([path])[0]
-    assert [texts[0] for _, texts in sorted(table.clean.items())] == texts
+    assert [row["text"] for row in csv.DictReader(io.StringIO(kept(table), newline=""))] == texts
 
 
 def test_a_field_that_is_missing_everywhere_is_an_error(tmp_path: Path) -> None:

@@ -128,7 +128,7 @@ def test_d2_a_line_of_a_gigabyte_is_a_fault_with_its_place(unit: str, encoding: 
     path.unlink()
     line_end = len("\n".encode(encoding))
     assert f"{path}:2: {times * len(part) + line_end:,} bytes; at most 16,777,216 are read" in str(found["said"])
-    assert "1 lines are too long" in str(found["said"])
+    assert "1 line too long" in str(found["said"])
     assert (found["texts"], found["characters"]) == (2, 4)
     assert float(found["megabytes"]) < 200
 

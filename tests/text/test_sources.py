@@ -202,7 +202,7 @@ FAULTS: dict[str, tuple[str, bytes, dict[str, str], list[str]]] = {
         ["2 rows can't be used", "separator", "a.csv:3: 3 columns, expected 2 (text, label)", "a.csv:4: 1 columns"],
     ),
     "ragged tsv": ("a.tsv", b"text\tlabel\n\nx\n", {}, ["a.tsv:3: 1 columns, expected 2"]),
-    "open quote": ("a.csv", b'text,label\nx,1\n"y,0\nz,1\n', {}, ["a.csv:3: 1 columns, expected 2", "unquoted"]),
+    "open quote": ("a.csv", b'text,label\nx,1\n"y,0\nz,1\n', {}, ["a.csv:3: a quote is left open", "unquoted"]),
     "open quote, much text": (
         "a.csv",
         b'text,label\nx,1\n"y,0\n' + b"z,1\n" * 40_000,

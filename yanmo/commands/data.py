@@ -4,7 +4,7 @@ keeping, and what became of all others. `yanmo data split FILE... out=FOLDER`: p
 without labels, with those that a run is sure of."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from yanmo.machine import Machine
 from yanmo.progress import bar, say
 from yanmo.settings import Block, Words
 from yanmo.text import augment as augmenting
-from yanmo.text import cleaning, formats, parted, sources
+from yanmo.text import cleaned, cleaning, formats, parted, sources
 from yanmo.text.augment import Augment
 from yanmo.text.cleaning import Duplicates, Rows
 from yanmo.text.parted import Division
@@ -158,20 +158,33 @@ def _label(words: Words[Settings], given: Sequence[Path], out: Path) -> dict[str
 
 def _clean(words: Words[Settings], given: Sequence[Path], out: Path) -> dict[str, Any]:
     asked = words.settings
-    names = [path.name for path in given]
-    taken = sorted({name for name in names if names.count(name) > 1 or name in (REJECTS, COUNTS, files.MANIFEST)})
-    gather([f"{name}: two files would be written under this name" for name in taken], "rename these:", SettingsError)
     with bar(f"cleaning {', '.join(map(str, given))}"):
-        tables = cleaning.clean(given, asked, asked.clean, asked.duplicates, asked.max_bad)
-        found = {str(table.path): cleaning.counts(table) for table in tables}
-        contents: dict[str, files.Content] = {table.path.name: cleaning.kept(table) for table in tables}
-        contents |= {REJECTS: cleaning.rejects(tables), COUNTS: files.to_json(found)}
+        tables = cleaning.tables(given, asked)
+        names = [cleaned.file_name(table) for table in tables]
+        taken = sorted({name for name in names if names.count(name) > 1 or name in (REJECTS, COUNTS, files.MANIFEST)})
+        gather(
+            [f"{name}: two files would be written under this name" for name in taken], "rename these:", SettingsError
+        )
+        cleaning.clean(tables, asked, asked.clean, asked.duplicates, asked.max_bad)
+        found = {table.source.name: cleaning.counts(table) for table in tables}
+        contents = {name: _lines(cleaned.kept(table)) for name, table in zip(names, tables, strict=True)}
+        contents |= {REJECTS: _lines(cleaned.rejects(tables)), COUNTS: files.to_json(found)}
         files.write_folder(out, contents)
     for path, counts in found.items():
         dropped = ", ".join(f"{rule} {number:,}" for rule, number in counts["rules"].items()) or "nothing dropped"
         say(f"{path}: {counts['kept']:,} of {counts['rows']:,} rows kept ({dropped})")
     say(f"{out}: the kept rows, {REJECTS}, {COUNTS}")
     return {"out": str(out), "files": found}
+
+
+def _lines(lines: Iterable[str]) -> files.Content:
+    """What writes these lines, so that they are never held together."""
+
+    def write(path: Path) -> None:
+        with path.open("w", encoding="utf-8", newline="") as file:
+            file.writelines(lines)
+
+    return write
 
 
 # verb -> what it does, and the file by which it knows a folder that it made

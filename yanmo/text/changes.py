@@ -24,6 +24,7 @@ _TAGS = re.compile(
 )
 _ENTITY = re.compile(r"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
 _SPACES = re.compile(r"[^\S\n]+")
+_WIDE = re.compile("[" + "".join(map(chr, HALF_WIDTH)) + "]")
 _GAPS = re.compile(r"\n{3,}")
 _LINE_ENDS = re.compile("\r\n|[\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")
 # A whole line of what pages put round their text.
@@ -49,16 +50,19 @@ def unicode(text: str) -> str:
 
 def width(text: str) -> str:
     """Full-width letters, digits and signs half width; Chinese punctuation stays."""
-    return text.translate(HALF_WIDTH)
+    return text.translate(HALF_WIDTH) if not text.isascii() and _WIDE.search(text) else text
 
 
 def controls(text: str) -> str:
     """Control and invisible characters and halves of surrogate pairs dropped; every line end a line feed."""
-    return INVISIBLE.sub("", _LINE_ENDS.sub("\n", text))
+    # A text that is printable as Unicode has it holds none of these.
+    return text if text.isprintable() else INVISIBLE.sub("", _LINE_ENDS.sub("\n", text))
 
 
 def spaces(text: str) -> str:
     """Runs of spaces and tabs one space, none at the ends of lines; at most one empty line in a row, none at the ends."""
+    if text.isprintable() and "  " not in text:  # a space is the only white space in it
+        return text.strip()
     stripped = "\n".join(line.strip() for line in _SPACES.sub(" ", text).split("\n"))
     return _GAPS.sub("\n\n", stripped).strip("\n")
 

@@ -1,39 +1,41 @@
-"""Files -> the rows worth keeping, and every other row with its place, its bytes and the rule that dropped it.
+"""Files of any known format -> the rows worth keeping, and every other row with its place, its bytes and the rule that dropped it.
 
 Rows are quarantined (unreadable, or not what their column holds), filtered (a rule of `rules.py`), or duplicates (exact, near or
 fragments, over all files together, the first one kept); for each file the four counts add up to its rows, exactly.
-Writes nothing. Holds all rows in memory.
+Writes nothing; what is to be written is told in `cleaned.py`. Holds the bytes of all rows in memory, and their texts as they are compared.
 """
 
-import base64
-import csv
-import io
-import json
+import sys
+from array import array
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from pydantic import Field
 
-from yanmo.errors import DataError
+from yanmo.errors import DataError, SettingsError
 from yanmo.settings import Block
-from yanmo.text import minhash, rows, rules
+from yanmo.text import dedup, formats, minhash, rules, textual
 from yanmo.text.clean import canonical
-from yanmo.text.columns import COLUMNS, Columns
-from yanmo.text.dedup import Grams, unheld
-from yanmo.text.rows import Fault, Row
-from yanmo.text.rules import Clean
+from yanmo.text.columns import Columns
+from yanmo.text.formats import Fault, Header, Row
+from yanmo.text.rules import Change, Clean, Filter
+from yanmo.text.textual import Column
 
-COMPARED = 200  # rows that hold its rarest grams, with which a row is compared to see whether it is a fragment
+# The formats whose rows can be written back as they stand, a row of bytes each.
+TABLES = ("csv", "tsv", "tabs")
+KEPT = ("jsonl", *TABLES, "label text", "text")
+_FIRST = 1000  # rows by which the columns are chosen
 
 
 class Duplicates(Block):
     exact: bool = Field(True, description="drop rows of the same letters and digits as an earlier one")
     near: float | None = Field(
-        0.5,
+        0.8,
         gt=0,
         le=1,
         description="drop rows that resemble an earlier one by this much, or one that was dropped for it; null: none",
@@ -48,232 +50,289 @@ class Rows(Block):
     longest: int = Field(1_000_000, ge=1, description="characters; a row with a longer text is quarantined")
 
 
-@dataclass(slots=True)
-class Table:
-    """One file, taken apart. `verdicts` holds (kind, rule, reason, column) of each row that is dropped."""
-
-    path: Path
-    header: list[str]
-    rows: list[Row | Fault]
-    texts: list[str]  # the columns that are text
-    label: str | None
-    verdicts: dict[int, tuple[str, str, str, str]] = field(default_factory=dict)
-    clean: dict[int, tuple[str, ...]] = field(default_factory=dict)  # the cleaned texts of the rows that stand
-
-
-Read = Callable[[Path], tuple[list[str], list[Row | Fault]]]
-
-
-def clean(
-    paths: Sequence[Path], given: Rows, rule: Clean, duplicates: Duplicates, max_bad: float, read: Read = rows.read
-) -> list[Table]:
-    """The files with a verdict on every dropped row and the cleaned texts of all others.
-
-    Raises DataError for a file without rows or without a text column, and where more than `max_bad` of a file is quarantined.
-    """
-    tables = [_table(path, given.columns, *read(path)) for path in paths]
-    for table in tables:
-        _quarantine(table, given)
-    refused = [message for table in tables if (message := _too_bad(table, max_bad))]
-    if refused:
-        raise DataError("\n".join(refused))
-    edits, keeps = rules.chosen(rule)
-    for table in tables:
-        for number, texts in table.clean.items():
-            for edit in edits.values():
-                texts = tuple(map(edit, texts))
-            table.clean[number] = texts
-        for number, texts in list(table.clean.items()):
-            whole = "\n".join(filter(None, texts))
-            broken = next((name for name, keep in keeps.items() if not keep(whole)), None)
-            if broken:
-                _drop(table, number, "filtered", broken, f"the filter clean.{broken}")
-    _deduplicate(tables, duplicates)
-    for table in tables:
-        found = counts(table)
-        assert found["rows"] == sum(found[kind] for kind in ("kept", *KINDS)), f"{table.path}: a row was lost"  # noqa: S101
-    return tables
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    kind: str  # one of KINDS
+    rule: str
+    reason: str
+    column: str = ""
 
 
 KINDS = ("filtered", "duplicate", "quarantined")
 
 
+@dataclass(slots=True, eq=False)
+class Table:
+    """One text, taken apart: a file, or a member of an archive."""
+
+    source: formats.Source
+    format: str
+    header: Header | None = None
+    names: list[str] = field(default_factory=list)  # of the columns, in their order
+    texts: list[Column] = field(default_factory=list)  # what of it is text
+    label: str | None = None
+    # Of every row, sound or not, by its number. Plain lists of numbers and bytes: a million objects would slow everything down.
+    lines: "array[int]" = field(default_factory=lambda: array("q"))
+    offsets: "array[int]" = field(default_factory=lambda: array("q"))
+    raws: list[bytes] = field(default_factory=list)
+    fields: dict[int, dict[str, Any]] = field(
+        default_factory=dict
+    )  # of those whose bytes are not enough to write them back
+    keys: dict[int, str] = field(default_factory=dict)  # the rows that stand, each with what it is compared by
+    labels: dict[int, str] = field(default_factory=dict)
+    changed: dict[int, tuple[str, ...]] = field(default_factory=dict)  # the texts of the rows whose texts were changed
+    verdicts: dict[int, Verdict] = field(default_factory=dict)  # of the rows that are dropped
+
+    def add(self, row: Row | Fault) -> int:
+        self.lines.append(row.line)
+        self.offsets.append(row.offset)
+        self.raws.append(row.raw)
+        return len(self.raws) - 1
+
+    def drop(self, number: int, verdict: Verdict) -> None:
+        self.keys.pop(number, None)
+        self.changed.pop(number, None)
+        self.verdicts[number] = verdict
+
+    def where(self, number: int) -> str:
+        return f"{self.source.name}:{self.lines[number]}"
+
+
+def tables(paths: Sequence[Path], given: Rows) -> list[Table]:
+    """The files, of an archive its texts; none of them is read yet."""
+    named = (given.columns.text, given.columns.pair, given.columns.label, given.id)
+    wanted = [name for name in named if name]
+    return [Table(source, format) for path in paths for source, format in formats.opened(path, columns=wanted)]
+
+
+def clean(tables: Sequence[Table], given: Rows, rule: Clean, duplicates: Duplicates, max_bad: float) -> None:
+    """Read the tables, and give a verdict on every row that is dropped.
+
+    Raises DataError for a file without rows or without a text column, for one that can't be read to its end, and where more than
+    `max_bad` of a file is quarantined.
+    """
+    edits, keeps = rules.chosen(rule)
+    for table in tables:
+        _read(table, given, rule, edits, keeps)
+    refused = [message for table in tables if (message := _too_bad(table, max_bad))]
+    if refused:
+        raise DataError("\n".join(refused))
+    _deduplicate(tables, duplicates)
+    for table in tables:
+        found = counts(table)
+        assert found["rows"] == sum(found[kind] for kind in ("kept", *KINDS)), f"{table.source.name}: a row was lost"  # noqa: S101
+
+
 def counts(table: Table) -> dict[str, Any]:
     """rows, kept, and what each kind and each rule dropped."""
-    kinds = Counter(kind for kind, _, _, _ in table.verdicts.values())
-    named = Counter(f"{kind}.{rule}" for kind, rule, _, _ in table.verdicts.values())
+    kinds = Counter(verdict.kind for verdict in table.verdicts.values())
+    named = Counter(f"{verdict.kind}.{verdict.rule}" for verdict in table.verdicts.values())
     return {
-        "rows": len(table.rows),
-        "kept": len(table.clean),
+        "rows": len(table.raws),
+        "kept": len(table.keys),
         **{kind: kinds[kind] for kind in KINDS},
         "rules": dict(sorted(named.items())),
     }
 
 
-def _drop(table: Table, number: int, kind: str, rule: str, reason: str, column: str = "") -> None:
-    table.clean.pop(number, None)
-    table.verdicts[number] = (kind, rule, reason, column)
+# ---- reading
 
 
-def _table(path: Path, columns: Columns, header: list[str], found: list[Row | Fault]) -> Table:
-    if not found:
-        raise DataError(f"{path}: the file has no rows. Expected one row a line")
-    sound = [row.fields for row in found if isinstance(row, Row)]
-    names = header or list(dict.fromkeys(name for fields in sound[:1000] for name in fields))
-
-    def one(kind: str, wanted: str | None) -> str | None:
-        usual = COLUMNS[kind] if wanted is None else (wanted,)
-        return next((name for word in usual for name in names if word in (name, name.lower())), None)
-
-    text, pair, label = one("text", columns.text), one("pair", columns.pair), one("label", columns.label)
-    for asked, name, kind in ((True, text, "text"), (columns.pair, pair, "pair"), (columns.label, label, "label")):
-        if asked and name is None and sound:
-            shown = ", ".join(map(str, names))
-            raise DataError(
-                f"{path}:1: no column for the {kind}; the file has: {shown}. Name it with columns.{kind}=..."
-            )
-    return Table(path, header, found, [name for name in (text, pair) if name is not None], label)
-
-
-def _quarantine(table: Table, given: Rows) -> None:
-    """Sort out what can't be read or is not what its column holds; the texts of all other rows go to `table.clean`."""
+def _read(table: Table, given: Rows, rule: Clean, edits: Mapping[str, Change], keeps: Mapping[str, Filter]) -> None:
+    """Fill a table, a row at a time: what can't be used is quarantined, all else changed and filtered."""
+    found = formats.FORMATS[table.format].read(table.source)
+    first = list(islice(found, _FIRST))
+    _prepare(table, given, rule, first)
     ids: set[str] = set()
-    for number, row in enumerate(table.rows):
-        if isinstance(row, Fault):
-            _drop(table, number, "quarantined", row.rule, row.reason, row.column)
+    for row in chain(first, found):
+        if isinstance(row, Header):
+            table.header = row
             continue
-        fault = _fault(row.fields, table, given, ids)
-        if fault:
-            _drop(table, number, "quarantined", *fault)
+        number = table.add(row)
+        if isinstance(row, Fault):
+            if row.kind in formats.LOST:
+                raise DataError(f"{row}. Nothing is cleaned: mend the file, or fetch it again")
+            table.drop(number, Verdict("quarantined", row.kind, row.reason, row.column))
+            continue
+        if table.format not in KEPT:
+            table.fields[number] = row.fields
+        if fault := _fault(row.fields, table, given, ids):
+            table.drop(number, fault)
         else:
-            table.clean[number] = tuple(row.fields[name] for name in table.texts)
+            _keep(table, number, row.fields, edits, keeps)
 
 
-def _fault(fields: Mapping[str, Any], table: Table, given: Rows, ids: set[str]) -> tuple[str, str, str] | None:
-    """(rule, reason, column) of what is wrong with the fields of a row. `ids` are those of the rows before it."""
-    for name in table.texts:
-        text = fields.get(name)
-        if text is None:
-            return "missing", "the field is missing", name
-        if not isinstance(text, str):
-            return "type", f"a {type(text).__name__}, expected text", name
-        if not text.strip():
-            return "empty", "the text is empty", name
-        if "\0" in text:
-            return "nul", "the text holds a NUL", name
-        if len(text) > given.longest:
-            return "long", f"{len(text):,} characters, at most {given.longest:,} expected", name
+def _prepare(table: Table, given: Rows, rule: Clean, first: Sequence[Row | Fault | Header]) -> None:
+    """Choose the columns by the first rows."""
+    name = table.source.name
+    if not any(isinstance(row, (Row, Fault)) for row in first):
+        raise DataError(f"{name}: the file has no rows. Expected one row a line")
+    if isinstance(first[0], Fault) and first[0].line == 1 and table.format in ("csv", "tsv"):
+        raise DataError(f"{name}:1: the header can't be read ({first[0].reason}). Expected the names of the columns")
+    sound = [row.fields for row in first if isinstance(row, Row)]
+    table.names = textual.column_names(sound)
+    table.texts = textual.texts(given.columns, sound)
+    if table.format in TABLES:  # a list in a cell is written in some way that is not known here
+        table.texts = [replace(column, fixed=column.fixed or column.nested) for column in table.texts]
+    table.label = textual.label(given.columns, sound)
+    there = {
+        "text": bool(table.texts) and given.columns.text in (None, *table.names),
+        "pair": given.columns.pair in (None, *table.names),
+        "label": given.columns.label is None or table.label is not None,
+    }
+    missing = next((kind for kind, found in there.items() if not found), None)
+    if sound and missing:
+        shown = ", ".join(map(str, table.names))
+        raise DataError(
+            f"{name}:1: no column for the {missing}; the file has: {shown}. Name it with columns.{missing}=..."
+        )
+    fixed = [column.name for column in table.texts if column.fixed]
+    if rule.personal and fixed:
+        raise SettingsError(
+            f"clean.personal: nothing in '{fixed[0]}' of {name} is changed, since answers or tags point into it by place"
+        )
+
+
+def _fault(fields: Mapping[str, Any], table: Table, given: Rows, ids: set[str]) -> Verdict | None:
+    """What is wrong with the fields of a row. `ids` are those of the rows before it."""
+
+    def bad(rule: str, reason: str, column: str) -> Verdict:
+        return Verdict("quarantined", rule, reason, column)
+
+    for column in table.texts:
+        value, name = fields.get(column.name), column.name
+        if value is None:
+            if column.needed:
+                return bad("missing", "the field is missing", name)
+            continue
+        if column.nested and isinstance(value, list):
+            value = "\n".join(textual.taken(value))
+        if not isinstance(value, str):
+            return bad("type", f"a {type(value).__name__}, expected {'a list' if column.nested else 'text'}", name)
+        if column.needed and not value.strip():
+            return bad("empty", "the text is empty", name)
+        if "\0" in value:
+            return bad("nul", "the text holds a NUL", name)
+        if len(value) > given.longest:
+            return bad("long", f"{len(value):,} characters, at most {given.longest:,} expected", name)
     if table.label is not None:
-        label = fields.get(table.label)
-        if label is None or isinstance(label, (list, dict)) or not str(label).strip():
-            return "label", "the label is missing, or not a word or number", table.label
-        if given.labels and str(label).strip() not in given.labels:
-            return "label", f"the label {str(label)!r:.60} is none of {', '.join(given.labels)}", table.label
+        value = fields.get(table.label)
+        for label in value if isinstance(value, list) and value else [value]:
+            if label is None or isinstance(label, (list, dict)) or not str(label).strip():
+                return bad("label", "the label is missing, or not a word or number", table.label)
+            if given.labels and str(label).strip() not in given.labels:
+                return bad("label", f"the label {str(label)!r:.60} is none of {', '.join(given.labels)}", table.label)
     if given.id in fields:
-        value = json.dumps(fields[given.id], ensure_ascii=False)
-        if value in ids:
-            return "id", f"the id {value:.60} stands in an earlier row", given.id
-        ids.add(value)
+        known = repr(fields[given.id])
+        if known in ids:
+            return bad("id", f"the id {known:.60} stands in an earlier row", given.id)
+        ids.add(known)
     return None
 
 
+def _keep(
+    table: Table, number: int, fields: Mapping[str, Any], edits: Mapping[str, Change], keeps: Mapping[str, Filter]
+) -> None:
+    """Change the texts of a sound row and put it to the filters."""
+    old, others = _texts(table, fields)
+    new = old
+    for edit in edits.values():
+        new = tuple(map(edit, new))
+    if new != old:
+        table.changed[number] = new
+    whole = "\n".join(filter(None, others + new))
+    for name, keep in keeps.items():
+        if not keep(whole):
+            table.drop(number, Verdict("filtered", name, f"the filter clean.{name}"))
+            return
+    # What has neither a letter nor a digit is equal only to itself, and like nothing.
+    table.keys[number] = canonical(whole) or f"\0{whole}"
+    if table.label is not None:
+        table.labels[number] = sys.intern(str(fields[table.label]))
+
+
+def _texts(table: Table, fields: Mapping[str, Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """(the texts of a row that may be changed, those that may not)."""
+    free: list[str] = []
+    fixed: list[str] = []
+    for column in table.texts:
+        if column.fixed:
+            fixed.append(" ".join(textual.taken(fields.get(column.name))))
+        else:
+            free += textual.taken(fields.get(column.name))
+    return tuple(free), tuple(fixed)
+
+
 def _too_bad(table: Table, max_bad: float) -> str:
-    """What to say of more than `max_bad` of the rows in quarantine (the only verdicts so far); "" of fewer."""
-    bad = list(table.verdicts.items())
-    if len(bad) <= max_bad * len(table.rows):
+    """What to say of more than `max_bad` of the rows in quarantine; "" of fewer."""
+    bad = [(number, verdict) for number, verdict in table.verdicts.items() if verdict.kind == "quarantined"]
+    if len(bad) <= max_bad * len(table.raws):
         return ""
-    total = Counter(rule for _, (_, rule, _, _) in bad)
+    total = Counter(verdict.rule for _, verdict in bad)
     shown = []
-    for number, (_, _, reason, column) in bad[:5]:
-        row = table.rows[number]
-        shown.append(f"{table.path}:{row.line}: byte {row.offset}: {f'column {column!r}: ' if column else ''}{reason}")
+    for number, verdict in bad[:5]:
+        place = f"{table.where(number)}: byte {table.offsets[number]}"
+        shown.append(f"{place}: {f'column {verdict.column!r}: ' if verdict.column else ''}{verdict.reason}")
     if len(bad) > 5:
         shown.append(f"... and {len(bad) - 5:,} more")
     kinds = ", ".join(f"{rule} {count:,}" for rule, count in total.most_common())
-    share = f"{len(bad):,} of {len(table.rows):,} rows can't be used ({kinds}), more than max_bad={max_bad:g}"
-    return "\n  ".join([f"{table.path}: {share}. Mend them, or raise max_bad=:", *shown])
+    share = f"{len(bad):,} of {len(table.raws):,} rows can't be used ({kinds}), more than max_bad={max_bad:g}"
+    return "\n  ".join([f"{table.source.name}: {share}. Mend them, or raise max_bad=:", *shown])
+
+
+# ---- duplicates
+
+
+class _Standing:
+    """The rows that stand, of all tables in their order, under numbers of their own."""
+
+    def __init__(self, tables: Sequence[Table]) -> None:
+        self.tables = tables
+        self.owners = np.repeat(np.arange(len(tables)), [len(table.keys) for table in tables])
+        self.numbers = [number for table in tables for number in table.keys]
+        self.keys = [key for table in tables for key in table.keys.values()]
+
+    def place(self, row: int) -> tuple[Table, int]:
+        return self.tables[self.owners[row]], self.numbers[row]
+
+    def drop(self, row: int, rule: str, reason: str) -> None:
+        table, number = self.place(row)
+        table.drop(number, Verdict("duplicate", rule, reason))
+
+    def where(self, row: int) -> str:
+        table, number = self.place(row)
+        return table.where(number)
 
 
 def _deduplicate(tables: Sequence[Table], settings: Duplicates) -> None:
-    places = [(table, number) for table in tables for number in table.clean]
-    standing: dict[str, tuple[Table, int]] = {}
     if settings.exact:
-        labels: dict[str, set[str]] = {}
-        keys = []
-        for table, number in places:
-            whole = "\n".join(table.clean[number])
-            keys.append(canonical(whole) or whole)
-            row = table.rows[number]
-            if table.label is not None and isinstance(row, Row):
-                labels.setdefault(keys[-1], set()).add(str(row.fields[table.label]))
-        for key, (table, number) in zip(keys, places, strict=True):
-            if len(labels.get(key, ())) > 1:
-                _drop(table, number, "duplicate", "contradicting", "one text under several labels")
-            elif key in standing:
-                _drop(table, number, "duplicate", "exact", f"the text of {_where(*standing[key])}")
-            else:
-                standing[key] = (table, number)
-    left = [(table, number) for table in tables for number in table.clean]
-    texts = [canonical("\n".join(table.clean[number])) for table, number in left]
-    among = np.ones(len(left), dtype=bool)
+        _exact(_Standing(tables))
+    rows = _Standing(tables)
+    alike = np.array([textual.resemble(table.texts) for table in tables])[rows.owners]
+    texts = ["" if key[0] == "\0" or not may else key for key, may in zip(rows.keys, alike, strict=True)]
+    among = np.ones(len(texts), dtype=bool)
     if settings.near is not None:
         firsts = minhash.clusters(texts, settings.near)
-        for place in np.flatnonzero(firsts != np.arange(len(left))):
-            among[place] = False
-            _drop(*left[place], "duplicate", "near", f"like {_where(*left[firsts[place]])}")
+        among = firsts == np.arange(len(texts))
+        for row in np.flatnonzero(~among).tolist():
+            rows.drop(row, "near", f"like {rows.where(int(firsts[row]))}")
     if settings.fragments:
-        for place in np.flatnonzero(among & ~unheld(Grams(texts, most=COMPARED), among)):
-            _drop(*left[place], "duplicate", "fragment", "it stands within a larger row")
+        whole = dedup.unheld(dedup.Grams(texts, most=dedup.COMPARED), among)
+        for row in np.flatnonzero(among & ~whole).tolist():
+            rows.drop(row, "fragment", "it stands within a larger row")
 
 
-def _where(table: Table, number: int) -> str:
-    return f"{table.path}:{table.rows[number].line}"
-
-
-# ---- writing
-
-
-def kept(table: Table) -> str:
-    """The rows that are kept, in the format of their file; a row whose text was not changed stands as it stood."""
-    lines = [_line(table.header, table.path)] if table.header else []
-    for number in sorted(table.clean):
-        row, texts = table.rows[number], table.clean[number]
-        assert isinstance(row, Row)  # noqa: S101
-        old = tuple(row.fields[name] for name in table.texts)
-        if old == texts:
-            lines.append(row.raw.decode())
-            continue
-        fields = {**row.fields, **dict(zip(table.texts, texts, strict=True))}
-        if rows.kind(table.path) == "jsonl":
-            lines.append(json.dumps(fields, ensure_ascii=False))
-        else:
-            lines.append(_line([str(value) for value in fields.values()], table.path))
-    return "".join(line + "\n" for line in lines)
-
-
-def _line(cells: Sequence[str], path: Path) -> str:
-    if rows.kind(path) != "csv":  # where a row is a line
-        return "\t".join(" ".join(cell.split()) for cell in cells)
-    buffer = io.StringIO()
-    csv.writer(buffer, lineterminator="").writerow(cells)
-    return buffer.getvalue()
-
-
-def rejects(tables: Sequence[Table]) -> str:
-    """A JSON line for each dropped row: file, line, offset (bytes), column, kind, rule, reason, and raw or raw_base64."""
-    lines = []
-    for table in tables:
-        for number, (kind, rule, reason, column) in sorted(table.verdicts.items()):
-            row = table.rows[number]
-            place = {"file": str(table.path), "line": row.line, "offset": row.offset, "column": column}
-            lines.append(
-                json.dumps({**place, "kind": kind, "rule": rule, "reason": reason, **_raw(row.raw)}, ensure_ascii=False)
-            )
-    return "".join(line + "\n" for line in lines)
-
-
-def _raw(raw: bytes) -> dict[str, str]:
-    try:
-        return {"raw": raw.decode()}
-    except UnicodeDecodeError:
-        return {"raw_base64": base64.b64encode(raw).decode()}
+def _exact(rows: _Standing) -> None:
+    first: dict[str, int] = {}
+    labels: dict[str, str] = {}
+    contradicting = set()
+    for row, key in enumerate(rows.keys):
+        first.setdefault(key, row)
+        table, number = rows.place(row)
+        if (label := table.labels.get(number)) is not None and labels.setdefault(key, label) != label:
+            contradicting.add(key)
+    for row, key in enumerate(rows.keys):
+        if key in contradicting:
+            rows.drop(row, "contradicting", "one text under several labels")
+        elif first[key] != row:
+            rows.drop(row, "exact", f"the text of {rows.where(first[key])}")

@@ -11,7 +11,7 @@ hashes of 64 bits: among a million of them the chance that any two are taken for
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import compress
 
@@ -24,6 +24,9 @@ from yanmo.text.sources import Example
 GRAM = 8  # characters
 NEAR = 0.5  # near duplicates: shared grams / grams of both (Jaccard)
 HELD = 0.8  # fragments: shared grams / grams of the fragment
+COMPARED = 200  # rows that hold its rarest grams, among which those are sought of which a row may be a fragment
+LOOKS = 32  # and of these, how many are looked at
+CHUNK = 4096  # rows whose grams are held at once, where not all need be
 
 Integers = NDArray[np.int64]
 Mask = NDArray[np.bool_]
@@ -93,32 +96,50 @@ def _wholes(texts: Sequence[str], grams: "Grams", among: Mask) -> Mask:
 
 def unheld(grams: "Grams", among: Mask) -> Mask:
     """The rows `among` these of which no other such row holds `HELD` of the grams."""
-    kept = np.zeros_like(among)
     alone = grams.alone()
+    kept = among & alone
+    others = np.flatnonzero(among & ~alone)
     # The largest first: whatever could hold a row has been decided before it.
-    for row in np.argsort(-grams.sizes, kind="stable"):
-        kept[row] = among[row] and (alone[row] or not grams.holders(row, kept).size)
+    for row in others[np.argsort(-grams.sizes[others], kind="stable")]:
+        kept[row] = not grams.holders(row, kept).size
     return kept
+
+
+def holding(grams: "Grams") -> Integers:
+    """(fragments, 2) each row that is a fragment, and the first row that holds it."""
+    among = np.ones(len(grams.sizes), dtype=bool)
+    found = []
+    for row in np.flatnonzero(~grams.alone()).tolist():
+        among[row] = False
+        found += [(row, holder) for holder in grams.holders(row, among)[:1]]
+        among[row] = True
+    return np.array(found, np.int64).reshape(-1, 2)
 
 
 class Grams:
     """The grams of canonical texts, and which rows hold each. Texts shorter than a gram have none and resemble nothing.
 
     sizes   (rows) how many distinct grams each row has
-    most    with how many rows, those that hold its rarest grams, a row is compared; None: with all that matter, which is exact
+    most    how many rows, those that hold its rarest grams, are counted before a row is compared with the `LOOKS` best of them;
+            None: it is compared with all that matter, which is exact. With a number only fragments can be looked for (`holders`,
+            `alone`): rows that are surely none have no true size
     """
 
     def __init__(self, texts: Sequence[str], most: int | None = None) -> None:
         self._most = most
-        owners, hashes = hashed(texts, GRAM)
+        if most is None:
+            self._alone, (owners, hashes) = np.zeros(len(texts), dtype=bool), hashed(texts, GRAM)
+        else:
+            self._alone, owners, hashes = _suspects(texts)
         _, names, occurrences = np.unique(hashes, return_inverse=True, return_counts=True)
+        count = max(len(occurrences), 1)
         rank = np.empty(len(occurrences), dtype=np.int64)
-        rank[np.argsort(occurrences, kind="stable")] = np.arange(len(occurrences))
+        rank[np.sort(occurrences * count + np.arange(len(occurrences))) % count] = np.arange(len(occurrences))
         # A gram's number is its rank in rarity, so sorting by (row, number) puts the rarest grams of each row first.
-        rows, self._grams = np.divmod(distinct(owners * len(rank) + rank[names]), max(len(rank), 1))
+        rows, self._grams = np.divmod(distinct(owners * count + rank[names]), count)
         self.sizes: Integers = np.bincount(rows, minlength=len(texts))
         self._starts = offsets(self.sizes)
-        self._holders = rows[np.argsort(self._grams, kind="stable")]
+        self._holders = np.sort(self._grams * len(texts) + rows) % max(len(texts), 1)
         self._holders_starts = offsets(np.bincount(self._grams, minlength=len(rank)))
 
     def near(self, row: int, among: Mask) -> Integers:
@@ -137,7 +158,7 @@ class Grams:
 
     def alone(self) -> Mask:
         """The rows that `holders` finds in none: what it looks for, the commonest of it too, stands nowhere else."""
-        having = self.sizes > 0
+        having = (self.sizes > 0) & ~self._alone
         sizes = self.sizes[having]
         commonest = self._grams[self._starts[:-1][having] + sizes - np.ceil(HELD * sizes).astype(np.int64)]
         alone = ~having
@@ -145,7 +166,8 @@ class Grams:
         return alone
 
     def _sharing(self, row: int, least: int, among: Mask) -> tuple[Integers, Integers]:
-        """All rows that share `least` grams with `row`, and some that share fewer; and how many they share."""
+        """All rows that share `least` grams with `row`, and some that share fewer; and how many they share. (With `most`, only the
+        `LOOKS` rows that hold most of its rarest grams.)"""
         grams = self._grams[self._starts[row] : self._starts[row + 1]]
         rarest = grams[: len(grams) - least + 1]
         if self._most is not None:
@@ -155,10 +177,48 @@ class Grams:
         holders = holders[among[holders]]
         if not holders.size:  # as with most rows
             return holders, holders
-        rows = np.unique(holders)
+        holders = np.sort(holders)
+        starts = np.flatnonzero(np.concatenate([[True], holders[1:] != holders[:-1]]))
+        rows = holders[starts]
+        if self._most is not None and len(rows) > LOOKS:
+            times = np.diff(np.append(starts, len(holders)))
+            rows = np.sort(rows[np.argsort(-times, kind="stable")[:LOOKS]])
         theirs = self._grams[ranges(self._starts[rows], self._starts[rows + 1])]
-        shared = np.add.reduceat(np.isin(theirs, grams), offsets(self.sizes[rows])[:-1], dtype=np.int64)
+        # Both are sorted, and isin would sort them again.
+        same = grams[np.minimum(np.searchsorted(grams, theirs), len(grams) - 1)] == theirs
+        shared = np.add.reduceat(same, offsets(self.sizes[rows])[:-1], dtype=np.int64)
         return rows, shared
+
+
+def _suspects(texts: Sequence[str]) -> tuple[Mask, Integers, NDArray[np.uint64]]:
+    """(rows) what is surely no fragment, since too few of its grams occur twice; and as `hashed` gives them, the grams of all others,
+    wherever they occur. Grams are counted in buckets, so some that occur once seem to occur twice: more is looked at than needs be."""
+    sizes = np.array([max(len(text) - GRAM + 1, 0) for text in texts], dtype=np.int64)
+    bits = min(max(int(sizes.sum()), 1).bit_length() + 1, 32)
+    seen, twice = np.zeros(1 << bits, dtype=bool), np.zeros(1 << bits, dtype=bool)
+    parts = list(chunks([len(text) for text in texts]))
+    buckets = []
+    for start, stop in parts:
+        found = (hashed(texts[start:stop], GRAM)[1] >> np.uint64(64 - bits)).astype(np.uint32)
+        ordered = np.sort(found)
+        twice[ordered[1:][ordered[1:] == ordered[:-1]]] = True
+        twice[found[seen[found]]] = True
+        seen[found] = True
+        buckets.append(found)
+    alone = np.ones(len(texts), dtype=bool)
+    wanted = np.zeros_like(seen)
+    for (start, stop), found in zip(parts, buckets, strict=True):
+        owners = np.repeat(np.arange(start, stop), sizes[start:stop])
+        counts = np.bincount(owners[twice[found]] - start, minlength=stop - start)
+        alone[start:stop] = (sizes[start:stop] == 0) | (counts < HELD * sizes[start:stop])
+        wanted[found[~alone[owners]]] = True
+    kept: list[tuple[Integers, NDArray[np.uint64]]] = [(np.zeros(0, np.int64), np.zeros(0, np.uint64))]
+    for (start, stop), found in zip(parts, buckets, strict=True):
+        needed = wanted[found]
+        if needed.any():
+            owners, hashes = hashed(texts[start:stop], GRAM)
+            kept.append((owners[needed] + start, hashes[needed]))
+    return alone, np.concatenate([owners for owners, _ in kept]), np.concatenate([hashes for _, hashes in kept])
 
 
 def short_inside(needles: Sequence[str], texts: Sequence[str]) -> tuple[Mask, Mask]:
@@ -189,6 +249,17 @@ def hashed(texts: Sequence[str], size: int) -> tuple[Integers, NDArray[np.uint64
         hashes += characters[place : place + runs] * _FACTORS[place]
     inside = owners[:runs] == owners[size - 1 : size - 1 + runs]
     return owners[:runs][inside], hashes[inside]
+
+
+def chunks(lengths: Sequence[int] | Integers) -> Iterator[tuple[int, int]]:
+    """Ranges of rows that hold about 200 characters a row of `CHUNK` together, or one row."""
+    ends = np.cumsum(np.asarray(lengths, dtype=np.int64))
+    start = 0
+    while start < len(ends):
+        before = ends[start - 1] if start else 0
+        stop = max(start + 1, int(np.searchsorted(ends, before + 200 * CHUNK, side="right")))
+        yield start, stop
+        start = stop
 
 
 def distinct(values: Integers) -> Integers:

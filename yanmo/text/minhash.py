@@ -14,18 +14,17 @@ Knows canonical texts only. Texts shorter than a gram resemble nothing. Holds th
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from yanmo.text.dedup import GRAM, Integers, distinct, hashed, offsets, ranges
+from yanmo.text.dedup import CHUNK, GRAM, Integers, chunks, distinct, hashed, offsets, ranges
 
 PERMUTATIONS = 128  # at most; 4 bytes of a row's signature each
 MISSED = 0.02  # the chance that a pair at the very threshold shares no bucket
 NEIGHBOURS = 4  # with how many rows of one bucket the estimate of a row is made
 LOOKS = 8  # with how many rows, those of the best estimates, a row is truly compared
-_ROWS = 4096  # whose grams are held at once
 _DOUBT = 2.5  # standard deviations by which an estimate may lie below the threshold
 
 Pairs = NDArray[np.int64]  # (pairs, 2) row numbers, the smaller one first
@@ -71,7 +70,7 @@ def signatures(texts: Sequence[str], permutations: int) -> tuple[NDArray[np.uint
     factors, terms = drawn[0] | np.uint32(1), drawn[1]
     signs = np.full((len(texts), permutations), np.iinfo(np.uint32).max, dtype=np.uint32)
     sizes = np.zeros(len(texts), dtype=np.int64)
-    for start, stop in _chunks([len(text) for text in texts]):
+    for start, stop in chunks([len(text) for text in texts]):
         owners, hashes = hashed(texts[start:stop], GRAM)
         counts = np.bincount(owners, minlength=stop - start)
         sizes[start:stop] = counts
@@ -92,7 +91,7 @@ def similarities(texts: Sequence[str], first: Integers, second: Integers) -> NDA
     """(pairs) the true Jaccard similarity of texts[first] and texts[second]."""
     lengths = np.array([len(text) for text in texts], dtype=np.int64)
     found = np.zeros(len(first), dtype=np.float64)
-    for start, stop in _chunks(lengths[first] + lengths[second]):
+    for start, stop in chunks(lengths[first] + lengths[second]):
         rows, places = np.unique(np.concatenate([first[start:stop], second[start:stop]]), return_inverse=True)
         owners, hashes = hashed([texts[row] for row in rows], GRAM)
         _, numbers = np.unique(hashes, return_inverse=True)
@@ -126,8 +125,12 @@ def joined(pairs: Pairs, rows: int) -> Integers:
 def _bucket_pairs(keys: NDArray[np.uint64], after: NDArray[np.uint32], sizes: Integers) -> Integers:
     """The pairs of rows of equal keys, as first * rows + second: all pairs of a small bucket; of a crowded one each row with the
     first row and with the `NEIGHBOURS` before it."""
-    order = np.lexsort((*after.T, keys))
+    order = np.argsort(keys)
     order = order[sizes[order] > 0]
+    differs = np.ones(len(order) + 1, dtype=bool)  # from the one before
+    differs[1:-1] = keys[order[1:]] != keys[order[:-1]]
+    order = order[~(differs[:-1] & differs[1:])]  # most rows are alone in their bucket
+    order = order[np.lexsort((order, *after[order].T, keys[order]))]
     keys = keys[order]
     begins = np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1]])) if len(keys) else np.zeros(0, np.int64)
     heads = np.repeat(begins, np.diff(np.append(begins, len(keys))))
@@ -149,8 +152,8 @@ def _promising(pairs: Integers, signs: NDArray[np.uint32], threshold: float) -> 
     rows, permutations = signs.shape
     first, second = np.divmod(pairs, max(rows, 1))
     agreed = np.zeros(len(pairs), dtype=np.int64)
-    for start in range(0, len(pairs), _ROWS):
-        part = slice(start, start + _ROWS)
+    for start in range(0, len(pairs), CHUNK):
+        part = slice(start, start + CHUNK)
         agreed[part] = np.count_nonzero(signs[first[part]] == signs[second[part]], axis=1)
     least = threshold - _DOUBT * math.sqrt(threshold * (1 - threshold) / permutations)
     likely = agreed >= least * permutations
@@ -161,17 +164,6 @@ def _promising(pairs: Integers, signs: NDArray[np.uint32], threshold: float) -> 
     ranks[order] = np.arange(len(owners)) - np.searchsorted(owners[order], owners[order])
     best = (ranks < LOOKS).reshape(2, -1).any(axis=0)
     return first[best], second[best]
-
-
-def _chunks(lengths: Sequence[int] | Integers) -> Iterator[tuple[int, int]]:
-    """Ranges of rows that hold about 200 characters a row of `_ROWS` together, or one row."""
-    ends = np.cumsum(np.asarray(lengths, dtype=np.int64))
-    start = 0
-    while start < len(ends):
-        before = ends[start - 1] if start else 0
-        stop = max(start + 1, int(np.searchsorted(ends, before + 200 * _ROWS, side="right")))
-        yield start, stop
-        start = stop
 
 
 def _mixed(columns: NDArray[np.uint32]) -> NDArray[np.uint64]:

@@ -15,19 +15,12 @@ from pydantic import Field
 from yanmo.errors import DataError, SettingsError
 from yanmo.files import Content, to_json
 from yanmo.settings import Block
-from yanmo.text import formats, minhash
+from yanmo.text import dedup, formats, minhash
 from yanmo.text import split as splitting
 from yanmo.text.clean import canonical
-from yanmo.text.cleaning import COMPARED
-from yanmo.text.dedup import Grams
 from yanmo.text.sources import Example
 
 ASIDE, FACTS = "set-aside.jsonl", "split.json"
-# What a row says, by its standard columns; the first of a line that a row has.
-_TEXTS = (
-    *(("text", "pair"), ("context", "question"), ("question", "answers"), ("instruction", "input", "target")),
-    *(("messages",), ("tokens",)),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +64,7 @@ _ORDER = ("train", "dev", "test")
 
 
 def _example(row: formats.Row, part: str, line: int) -> Example:
-    names = next((line for line in _TEXTS if row.fields.get(line[0]) not in (None, "")), ())
+    names = next((line for line in formats.names.TEXTS if row.fields.get(line[0]) not in (None, "")), ())
     texts = tuple(text for name in names if (text := _text(row.fields.get(name))))
     label = row.fields.get("label")
     labels = tuple(map(str, label)) if isinstance(label, list) else (str(label),) if label not in (None, "") else ()
@@ -137,11 +130,7 @@ def together(rows: Sequence[Parted], keys: Sequence[str], asked: Division, group
     if asked.near is not None:
         pairs.append(minhash.near_pairs(texts, asked.near))
     if asked.fragments:
-        grams, everyone = Grams(texts, most=COMPARED), np.ones(len(texts), dtype=bool)
-        held = [
-            (row, holder) for row in range(len(texts)) for holder in grams.holders(row, everyone)[:1] if holder != row
-        ]
-        pairs.append(np.array(held, np.int64).reshape(-1, 2))
+        pairs.append(dedup.holding(dedup.Grams(texts, most=dedup.COMPARED)))
     if groups is not None:
         pairs.append(_linked(groups))
     return minhash.joined(np.concatenate(pairs), len(rows))

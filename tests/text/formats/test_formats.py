@@ -345,7 +345,7 @@ FAULTS: dict[str, tuple[str, bytes, list[tuple[int, int, str, bytes]], list[str]
     ),
     "JSON document cut": ("a.json", b'[{"text": "a"},\n{"text": ', [(2, 16, "not JSON", b'{"text": ')], ["a"]),
     "JSON list without end": ("a.json", b'[{"text": "a"},\n', [(2, 16, "does not end", b"")], ["a"]),
-    "not an object": ("a.json", b'[{"text": "a"}, 1]', [(1, 16, "a int, not an object", b"")], ["a"]),
+    "not an object": ("a.json", b'[{"text": "a"}, 1]', [(1, 16, "a int, not an object", b"1")], ["a"]),
     "surrogate in UTF-8": (
         "a.txt",
         b"a\n\xed\xa0\x80\nc\n",

@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import random
 import stat
 import time
 import zipfile
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from yanmo.errors import DataError
+from yanmo.machine import peak_memory
 from yanmo.text import formats
 
 ROWS = b'{"text": "one"}\n{"text": "two"}\n'
@@ -104,3 +106,38 @@ def test_a_member_that_unpacks_to_more_than_it_says(tmp_path: Path) -> None:
     assert sum(map(len, texts(tmp_path / "a.zip", faults))) <= 1000
     assert faults[-1].kind == "compression"
     assert faults[-1].file.endswith("a.zip/a.txt")
+
+
+def packed(kind: str, content: bytes) -> bytes:
+    return gzip.compress(content) if kind == "gz" else pytest.importorskip("zstandard").compress(content)
+
+
+def bomb(kind: str, megabytes: int) -> bytes:
+    """Zeros, packed a megabyte at a time."""
+    piece = packed(kind, b"\0" * (1 << 20))
+    return piece * megabytes
+
+
+@pytest.mark.parametrize("kind", ["gz", "zst"])
+def test_m7_a_stream_that_unpacks_to_too_much_is_refused(tmp_path: Path, kind: str) -> None:
+    """512 MB in 25 KB (.zst) or 500 KB (.gz): refused within a second, before they fill the memory."""
+    file = tmp_path / f"a.jsonl.{kind}"
+    file.write_bytes(bomb(kind, 512))
+    before, start = peak_memory(), time.process_time()
+    with pytest.raises(
+        DataError, match=r"unpacks to more than 100 times its size.* unpack it, and give the unpacked file"
+    ):
+        texts(file)
+    assert time.process_time() - start < 1
+    assert peak_memory() - before < 300
+
+
+@pytest.mark.parametrize("kind", ["gz", "zst"])
+def test_m7_a_stream_within_the_limits_is_read(tmp_path: Path, kind: str) -> None:
+    """A small file may repeat itself as it likes; a large one is text."""
+    file = tmp_path / f"a.jsonl.{kind}"
+    file.write_bytes(packed(kind, b'{"text": "%s"}\n' % (b"a" * (1 << 20)) * 32))  # 32 MB, some hundred times
+    assert len(texts(file)) == 32
+    line = b'{"text": "%s"}\n' % bytes(random.Random(0).choices(range(97, 123), k=100_000)).hex().encode()
+    file.write_bytes(packed(kind, line) * 400)  # 80 MB, a few times
+    assert len(texts(file)) == 400

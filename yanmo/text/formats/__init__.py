@@ -11,15 +11,15 @@ from pathlib import Path
 
 from yanmo.errors import DataError, gather, some
 from yanmo.text.formats import blocks, folders, lines, names, objects, parquet, tables
-from yanmo.text.formats.base import EXPECTED, Fault, Format, Row, Source
+from yanmo.text.formats.base import EXPECTED, LOST, Fault, Format, Header, Row, Source
 from yanmo.text.formats.folders import languages, splits
 from yanmo.text.formats.foreign import absent
 from yanmo.text.formats.stream import container, is_archive, members
 
 # fmt: off
 __all__ = [
-    "FORMATS", "Fault", "Found", "Row", "absent", "container", "is_set", "languages", "load", "numbered", "raw",
-    "recognise", "refuse", "rows", "splits",
+    "FORMATS", "LOST", "Fault", "Found", "Header", "Row", "Source", "absent", "container", "is_set", "languages", "load",
+    "names", "numbered", "opened", "raw", "recognise", "refuse", "rows", "splits",
 ]
 # fmt: on
 
@@ -27,7 +27,7 @@ __all__ = [
 FORMATS: dict[str, Format] = {
     "parquet": Format(lambda suffix, _: suffix == ".parquet", parquet.read),
     "csv": Format(lambda suffix, _: suffix == ".csv", tables.comma),
-    "jsonl": Format(lambda suffix, head: objects.is_lines(head) or (suffix == ".jsonl" and not head), objects.lines),
+    "jsonl": Format(objects.is_lines, objects.lines),
     "json": Format(lambda suffix, head: suffix in (".json", ".jsonl"), objects.document),
     "xml": Format(blocks.is_pairs, blocks.pairs),
     "conll": Format(blocks.is_columns, blocks.columns),
@@ -59,7 +59,7 @@ def recognise(path: Path) -> Found:
 
     Raises DataError for a file that is not there, can't be unpacked, or holds no text at all.
     """
-    source, format = next(_sources(path, None, ()), (None, ""))
+    source, format = next(opened(path), (None, ""))
     if source is None:
         raise DataError(f"{path}: nothing in it to read")
     first = next((row for row in FORMATS[format].read(source) if isinstance(row, Row)), None)
@@ -77,7 +77,7 @@ def raw(
     A row that can't be used is appended to `faults`, and reading goes on. Without that list all of them are raised in one
     DataError after the last row.
     """
-    yield from _read(_sources(path, format, columns), faults, str(path))
+    yield from _read(opened(path, format, columns), faults, str(path))
 
 
 def rows(path: Path, faults: list[Fault] | None = None, *, format: str | None = None) -> Iterator[Row]:
@@ -102,8 +102,10 @@ def is_set(path: Path) -> bool:
     return path.is_dir() or is_archive(path)
 
 
-def _sources(path: Path, format: str | None, columns: Collection[str]) -> Iterator[tuple[Source, str]]:
-    """Each text in a file and its format. An archive's read-me files are passed over."""
+def opened(path: Path, format: str | None = None, columns: Collection[str] = ()) -> Iterator[tuple[Source, str]]:
+    """Each text in a file, not read yet, and its format: FORMATS[format].read(source) gives its rows and faults in their order.
+    `format`, `columns`: as in `raw`. An archive's read-me files are passed over.
+    """
     found = members(path)
     for member in found:
         if len(found) > 1 and folders.is_helper(member.inside):
@@ -122,7 +124,7 @@ def _read(sources: Iterable[tuple[Source, str]], faults: list[Fault] | None, whe
         for row in FORMATS[format].read(source):
             if isinstance(row, Row):
                 yield row
-            else:
+            elif isinstance(row, Fault):
                 (gathered if faults is None else faults).append(row)
     refuse(gathered, where)
 
@@ -150,7 +152,7 @@ def numbered(path: Path, faults: list[Fault] | None = None) -> Iterator[tuple[in
     a line that is not text also stands as an empty one, so that line-aligned files stay aligned.
     """
     gathered: list[Fault] = []
-    for source, _ in _sources(path, "text", ()):
+    for source, _ in opened(path, "text"):
         for line in source.lines():
             if isinstance(line, Fault):
                 (gathered if faults is None else faults).append(line)
@@ -162,8 +164,8 @@ def numbered(path: Path, faults: list[Fault] | None = None) -> Iterator[tuple[in
 
 def refuse(faults: Sequence[Fault], where: str) -> None:
     """Raise one DataError for all of them; do nothing when there are none."""
-    kinds = {fault.kind for fault in faults}
-    said = EXPECTED[kinds.pop() if len(kinds) == 1 else "form"].format(
+    headings = {EXPECTED[fault.kind] for fault in faults}
+    said = (headings.pop() if len(headings) == 1 else EXPECTED["form"]).format(
         lines=some(len(faults), "line"), rows=some(len(faults), "row"), file=where
     )
     gather([str(fault) for fault in faults], f"{where}: {said}", DataError)

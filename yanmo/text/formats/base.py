@@ -18,6 +18,14 @@ class Row:
     fields: dict[str, Any]
     line: int  # from 1; of a parquet file the number of the row
     offset: int  # of the row's first byte in the decompressed file; 0 where a row has no one place
+    raw: bytes = b""  # as it stands in the file; b"" where it has no bytes of its own (parquet, the questions of SQuAD)
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """The line of a table that names its columns."""
+
+    raw: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,25 +38,33 @@ class Fault:
     column: str  # "" where it is not one column's fault
     reason: str
     raw: bytes  # of a line that is too long the beginning
-    kind: str  # a key of `EXPECTED`
+    kind: str  # a key of `EXPECTED`: what is wrong with it, in a word
 
     def __str__(self) -> str:
         return f"{self.file}:{self.line}: {self.reason}"
 
 
-# kind of fault: what is said above a list of faults of that kind
+# kind of fault: what is said above a list of such faults
 EXPECTED = {
     "encoding": "{lines} not in UTF-8. Is the whole file in another encoding? Save it as UTF-8, for example: "
     "iconv -f GB18030 -t UTF-8 {file} > NEW. Else mend these lines, or remove them:",
     "damage": "{lines} with bytes that are no characters. Mend these, or remove them:",
-    "columns": "{rows} can't be used; is a separator missing or unquoted? "
-    "(A .tsv has no quotes: texts with tabs need a .csv or .jsonl)",
-    "json": '{lines} can\'t be used; expected one object a line, such as {{"text": ..., "label": ...}}:',
+    **dict.fromkeys(
+        ("ragged", "quote", "long", "value"),
+        "{rows} can't be used; is a separator missing or unquoted? "
+        "(A .tsv has no quotes: texts with tabs need a .csv or .jsonl)",
+    ),
+    **dict.fromkeys(
+        ("json", "object", "surrogate", "nul"),
+        '{lines} can\'t be used; expected one object a line, such as {{"text": ..., "label": ...}}:',
+    ),
     "document": 'the JSON can\'t be read to its end; expected a list of objects, such as [{{"text": ..., "label": ...}}]:',
     "form": "{rows} can't be used:",
     "overlong": "{lines} too long; put one document on a line, or use a .json:",
+    "broken": "the file can't be read on:",
     "compression": "the packed data is damaged; copy or download the file again:",
 }
+LOST = frozenset({"broken", "document", "compression"})  # the kinds after which nothing of a file can be read
 
 
 class Line(NamedTuple):
@@ -72,6 +88,11 @@ class Source:
     @cached_property
     def encoding(self) -> str:
         return detect(self.member.open)
+
+    @property
+    def unmarked(self) -> str:
+        """The encoding of what stands after a byte order mark."""
+        return self.encoding.removesuffix("-sig")
 
     def lines(self, longest: int = LONGEST) -> Iterator[Line | Fault]:
         """Every line, blank ones too; a fault in the place of each that is not text, or of more than `longest` bytes."""
@@ -106,14 +127,14 @@ class Source:
         return Fault(self.name, line.number, line.offset, column, reason, line.raw, kind)
 
     def whole(self) -> tuple[str, list[Fault]]:
-        """The whole text, and the faults of the lines that are not text (left out of it)."""
+        """The whole text, its byte order mark too, and the faults of the lines that are not text (left out of it)."""
         texts, faults = [], []
         for line in self.lines(sys.maxsize):
             if isinstance(line, Fault):
                 faults.append(line)
             else:
-                texts.append(line.raw.decode(self.encoding))
-        return "".join(texts).removeprefix("\ufeff"), faults
+                texts.append(line.raw.decode(self.unmarked))
+        return "".join(texts), faults
 
     def head(self, size: int = 1 << 16) -> list[str]:
         """The first lines that are text and not blank: about `size` bytes of them."""
@@ -147,7 +168,7 @@ def decoded(raw: bytes, number: int, offset: int, name: str, encoding: str) -> L
     return Line(number, offset, text.rstrip("\r\n"), raw)
 
 
-Stream = Iterator[Row | Fault]
+Stream = Iterator[Row | Fault | Header]
 Reader = Callable[[Source], Stream]
 
 

@@ -40,7 +40,7 @@ def columns(source: Source) -> Stream:
                 yield _sentence(sentence, document, positions)
             sentence = []
         elif len(cells) < 2 or (width and len(cells) != width):
-            yield source.fault(line, f"{len(cells)} columns, expected {width or 2} (a token and its tag)", "columns")
+            yield source.fault(line, f"{len(cells)} columns, expected {width or 2} (a token and its tag)", "ragged")
         else:
             width = len(cells)
             sentence.append((line, cells))
@@ -60,7 +60,11 @@ def _sentence(found: list[tuple[Line, list[str]]], document: int, positions: boo
     fields |= {f"column{i}": cells for i, cells in enumerate(others, 2)}
     if document:
         fields["document"] = document
-    return Row(fields, found[0][0].number, found[0][0].offset)
+    return _row(fields, [line for line, _ in found])
+
+
+def _row(fields: dict[str, Any], lines: Sequence[Line]) -> Row:
+    return Row(fields, lines[0].number, lines[0].offset, b"".join(line.raw for line in lines))
 
 
 def iob2(tags: Iterable[str]) -> list[str]:
@@ -88,29 +92,32 @@ def is_smart(_: str, lines: Sequence[str]) -> bool:
 
 def smart(source: Source) -> Stream:
     """A row a document or query. `id` counts from 1, as the judgments do; `number` is what the file says after .I."""
-    count, start, field = 0, Line(0, 0, "", b""), ""
+    count, field = 0, ""
     texts: dict[str, list[str]] = {}
+    taken: list[Line] = []
     number = ""
     for line in source.full():
         if isinstance(line, Fault):
             yield line
         elif line.text.startswith(".I "):
-            if count:
-                yield _smart_row(texts, count, number, start)
-            count, start, texts, field, number = count + 1, line, {}, "", line.text[3:].strip()
+            if taken:
+                yield _smart_row(texts, count, number, taken)
+            count, texts, field, number, taken = count + 1, {}, "", line.text[3:].strip(), [line]
         elif line.text.strip() in _SMART:
             field = _SMART[line.text.strip()]
+            taken.append(line)
         elif field:
             texts.setdefault(field, []).append(line.text)
+            taken.append(line)
         else:
             yield source.fault(line, "a text that belongs to no field; expected .T, .A, .B or .W before it")
-    if count:
-        yield _smart_row(texts, count, number, start)
+    if taken:
+        yield _smart_row(texts, count, number, taken)
 
 
-def _smart_row(texts: dict[str, list[str]], count: int, number: str, start: Line) -> Row:
+def _smart_row(texts: dict[str, list[str]], count: int, number: str, taken: Sequence[Line]) -> Row:
     fields = {name: "\n".join(lines) for name, lines in texts.items()}
-    return Row({"text": "", **fields, "id": str(count), "number": number}, start.number, start.offset)
+    return _row({"text": "", **fields, "id": str(count), "number": number}, taken)
 
 
 # ---- SemEval-2010 task 8 (Hendrickx et al. 2010): number TAB "sentence", relation, comment
@@ -129,7 +136,7 @@ def is_relations(_: str, lines: Sequence[str]) -> bool:
 
 def relations(source: Source) -> Stream:
     """A row a sentence: the text with its <e1>, <e2> marks, what they mark as head and tail, the directed relation."""
-    held: tuple[Line, dict[str, Any]] | None = None
+    held: tuple[list[Line], dict[str, Any]] | None = None
     for line in source.full():
         if isinstance(line, Fault):
             yield line
@@ -137,21 +144,21 @@ def relations(source: Source) -> Stream:
             if held:
                 yield _related(source, *held)
             marked = dict(_MARKED.findall(found[2]))
-            held = line, {"id": found[1], "text": found[2], "head": marked.get("e1"), "tail": marked.get("e2")}
+            held = [line], {"id": found[1], "text": found[2], "head": marked.get("e1"), "tail": marked.get("e2")}
         elif not held:
             yield source.fault(line, 'expected a number, a tab and a "sentence"')
-        elif line.text.startswith("Comment:"):
-            held[1]["comment"] = line.text.removeprefix("Comment:").strip()
         else:
-            held[1]["relation"] = line.text.strip()
+            held[0].append(line)
+            comment = line.text.startswith("Comment:")
+            held[1]["comment" if comment else "relation"] = line.text.removeprefix("Comment:").strip()
     if held:
         yield _related(source, *held)
 
 
-def _related(source: Source, line: Line, fields: dict[str, Any]) -> Row | Fault:
+def _related(source: Source, lines: Sequence[Line], fields: dict[str, Any]) -> Row | Fault:
     if fields["head"] is None or fields["tail"] is None or "relation" not in fields:
-        return source.fault(line, "expected one <e1>, one <e2>, and a relation in the next line")
-    return Row(fields, line.number, line.offset)
+        return source.fault(lines[0], "expected one <e1>, one <e2>, and a relation in the next line")
+    return _row(fields, lines)
 
 
 # ---- XML: <pair id value|entailment task><t>text</t><h>hypothesis</h></pair>, as in RTE 1 to 3 (Dagan et al. 2006)
@@ -164,27 +171,28 @@ def is_pairs(_: str, lines: Sequence[str]) -> bool:
 def pairs(source: Source) -> Stream:
     """A row a pair. An entity that the file declares is refused, not expanded."""
     parser: XMLPullParser[Any] = XMLPullParser(("start", "end"))
-    begin = Line(0, 0, "", b"")
+    taken: list[Line] = []  # the lines of the pair, from the one that it begins in
     for line in source.lines():
         if isinstance(line, Fault):
             yield line
             continue
         if "<!ENTITY" in line.text:
-            yield source.fault(line, "declares an XML entity, which is not read")
+            yield source.fault(line, "declares an XML entity, which is not read", "broken")
             return
         try:
             parser.feed(line.text + "\n")
             events: list[Any] = list(parser.read_events())
         except ParseError as error:
-            yield source.fault(line, f"not XML ({error}); nothing after it can be read")
+            yield source.fault(line, f"not XML ({error}); nothing after it can be read", "broken")
             return
+        taken.append(line)
         for event, element in events:
             if element.tag != "pair":
                 continue
             if event == "start":
-                begin = line
+                taken = [line]
             else:
-                yield Row(_pair(element), begin.number, begin.offset)
+                yield _row(_pair(element), taken)
                 element.clear()
 
 

@@ -28,7 +28,7 @@ def _reader(parse: Parse, expected: str) -> Reader:
             elif (fields := parse(line.text)) is None:
                 yield source.fault(line, f"expected {expected}")
             else:
-                yield Row(dict(fields), line.number, line.offset)
+                yield Row(dict(fields), line.number, line.offset, line.raw)
 
     return read
 

@@ -22,6 +22,11 @@ USUAL: dict[str, tuple[str, ...]] = {
     "tokens": ("tokens", "words"),
     "id": ("id", "idx"),
 }
+# What a row says, by its standard columns: the first line of which it has the first column.
+TEXTS: tuple[tuple[str, ...], ...] = (
+    *(("text", "pair"), ("context", "question"), ("question", "answers"), ("instruction", "input", "target")),
+    *(("messages",), ("tokens",)),
+)
 # What is the text of a row that has nothing better: beside a question or a message these are something else.
 LESS_USUAL = (
     *("source", "content", "review", "title", "caption", "caption_en", "paragraphs", "document", "article", "tag"),

@@ -12,21 +12,24 @@ from yanmo.text.formats.base import Fault, Line, Row, Source, Stream
 from yanmo.text.formats.tables import MOST_LABELS
 
 _DECODER = json.JSONDecoder()
-_SPACE = " \t\r\n"
+_SPACE = " \t\r\n\ufeff"
 
 
-def is_lines(lines: Sequence[str]) -> bool:
-    """Do these first lines hold an object each, rather than parts of one document?"""
-    if not lines or lines[0].lstrip()[:1] != "{":
+def is_lines(suffix: str, lines: Sequence[str]) -> bool:
+    """Do these first lines hold an object each, rather than parts of one document? In a .jsonl the first may be broken."""
+    if suffix != ".jsonl" and (not lines or lines[0].lstrip()[:1] != "{"):
         return False
     whole = [_object(line) for line in lines[:100]]
+    sound = sum(value is not None for value in whole)
+    if suffix == ".jsonl" and 2 * sound >= len(whole) != 1:
+        return True
     if whole[0] is not None:
         return len(lines) > 1 or not isinstance(whole[0].get("data"), list)
     each = [line.strip().rstrip(",") for line in lines[:100]]
     every_one = len(each) > 1 and all(
         line[:1] == "{" and line[-1:] == "}" for line in each
     )  # each with the same mistake
-    return every_one or (len(each[0]) > 1 and any(value is not None for value in whole))
+    return every_one or (len(each[0]) > 1 and sound > 0)
 
 
 def _object(line: str) -> dict[str, Any] | None:
@@ -45,14 +48,15 @@ def lines(source: Source) -> Stream:
         try:
             value = json.loads(line.text)
         except (ValueError, RecursionError) as error:
-            yield source.fault(line, f"not JSON ({_why(error, line.text)})", "json")
+            reason = f"not JSON ({_why(error, line.text)})"
+            yield source.fault(line, reason, "nul" if "\0" in line.text else "json")
             continue
         if not isinstance(value, dict):
-            yield source.fault(line, f"a {type(value).__name__}, not an object", "json")
+            yield source.fault(line, f"a {type(value).__name__}, not an object", "object")
         elif _has_half(line.text, value):
-            yield source.fault(line, _HALF, "json")
+            yield source.fault(line, _HALF, "surrogate")
         else:
-            yield Row(value, line.number, line.offset)
+            yield Row(value, line.number, line.offset, line.raw)
 
 
 def _why(error: Exception, text: str, place: str = "") -> str:
@@ -87,18 +91,18 @@ def document(source: Source) -> Stream:
     text, faults = source.whole()
     yield from faults
     elements = _elements(source, text)
-    if text.lstrip()[:1] == "[":
+    if text.lstrip(_SPACE)[:1] == "[":
         found = list(elements)
         names = _names([value for _, value in found if isinstance(value, list)])
         for line, value in found:
             if isinstance(value, Fault):
                 yield value
             elif isinstance(value, dict):
-                yield Row(value, line.number, line.offset)
+                yield Row(value, line.number, line.offset, line.raw)
             elif isinstance(value, list) and len(value) == len(names):
-                yield Row(_listed(names, value), line.number, line.offset)
+                yield Row(_listed(names, value), line.number, line.offset, line.raw)
             else:
-                yield source.fault(line, f"a {type(value).__name__}, not an object", "json")
+                yield source.fault(line, f"a {type(value).__name__}, not an object", "object")
         return
     for line, value in elements:
         if isinstance(value, Fault):
@@ -106,22 +110,22 @@ def document(source: Source) -> Stream:
         elif isinstance(value, dict) and isinstance(value.get("data"), list):
             yield from _squad(source, line, value["data"])
         elif isinstance(value, dict):
-            yield Row(value, line.number, line.offset)
+            yield Row(value, line.number, line.offset, line.raw)
         else:
-            yield source.fault(line, f"a {type(value).__name__}, not an object", "json")
+            yield source.fault(line, f"a {type(value).__name__}, not an object", "object")
 
 
 def _elements(source: Source, text: str) -> Iterator[tuple[Line, Any]]:
     """(where it begins and its bytes, value) of each element of a list, or of the one value there is; a Fault for a break."""
-    listed = text.lstrip()[:1] == "["
+    listed = text.lstrip(_SPACE)[:1] == "["
     at = text.index("[") + 1 if listed else 0
     number, offset, seen = 1, 0, 0
     size = len(text)
     while True:
         while at < size and (text[at] in _SPACE or (listed and text[at] == ",")):
             at += 1
-        between = text[seen:at]
-        number, offset, seen = number + between.count("\n"), offset + len(between.encode(source.encoding)), at
+        number += text.count("\n", seen, at)
+        offset += len(text[seen:at].encode(source.unmarked))
         if at >= size or (listed and text[at] == "]"):
             if at >= size and listed:
                 end = Line(number, offset, "", b"")
@@ -130,18 +134,15 @@ def _elements(source: Source, text: str) -> Iterator[tuple[Line, Any]]:
         try:
             value, end_at = _DECODER.raw_decode(text, at)
         except (ValueError, RecursionError) as error:
-            rest = Line(number, offset, "", text[at:].encode(source.encoding, "surrogatepass"))
+            rest = Line(number, offset, "", text[at:].encode(source.unmarked))
             place = f" of line {error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
             reason = f"not JSON ({_why(error, text, place)}); nothing from here on can be read"
             yield rest, source.fault(rest, reason, "document")
             return
-        line = Line(number, offset, "", b"")
-        if _has_half(text[at:end_at], value):
-            half = line._replace(raw=text[at:end_at].encode(source.encoding, "surrogatepass"))
-            yield half, source.fault(half, _HALF, "json")
-        else:
-            yield line, value
-        at = end_at
+        line = Line(number, offset, "", text[at:end_at].encode(source.unmarked))
+        yield line, source.fault(line, _HALF, "surrogate") if _has_half(text[at:end_at], value) else value
+        number, offset = number + text.count("\n", at, end_at), offset + len(line.raw)
+        at = seen = end_at
 
 
 def _names(rows: Sequence[list[Any]]) -> list[str]:

@@ -1,6 +1,7 @@
 """A path -> the texts in it as open byte streams, whatever they are packed in: .gz, .zst, .zip, or nothing.
 
-Nothing is ever written. An archive is judged by its directory before any of it is unpacked, and unpacked in memory as it is read.
+Nothing is ever written. An archive is judged by its directory before any of it is unpacked, a .gz and a .zst as they are read; all are
+unpacked in memory, a piece at a time.
 Knows no format and no encoding.
 """
 
@@ -10,7 +11,7 @@ import stat
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
@@ -21,6 +22,10 @@ from yanmo.text.formats import foreign
 
 LARGEST = 4 << 30  # bytes of an archive, unpacked
 HIGHEST_RATIO = 100  # unpacked to packed
+# A .gz or .zst does not say what it unpacks to: it is judged as it is read. So little may repeat itself as it likes, since it does no
+# harm; of more than that no text comes near the ratio. It is never held as a whole, so its cap is there for time, not for memory.
+UNJUDGED = 64 << 20
+LONGEST = 256 << 30
 MOST_ENTRIES = 10_000
 _LONGEST_ENTRY = 512  # bytes of an archive's directory for an entry, on average
 IMAGES = frozenset({".png", ".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".svg"})
@@ -64,41 +69,56 @@ class Member:
             raise DataError(f"{self.path}: this is a folder; expected a data file") from None
 
 
-class _Zst(io.RawIOBase):
-    """The unpacked bytes of a .zst file of one or more frames. (zstandard's own reader ends without a word where a file is cut.)"""
+class _Unpacked(io.RawIOBase):
+    """The bytes that `pieces` makes of an open packed file, a bounded piece at a time, held to the limits above."""
 
-    def __init__(self, path: Path) -> None:
-        self.packed = path.open("rb")
-        self.new = optional("zstandard", "data").ZstdDecompressor().decompressobj
-        self.frame = self.new()
-        self.rest = b""
+    def __init__(self, path: Path, pieces: Callable[[BinaryIO], Iterator[bytes]]) -> None:
+        self.path, self.packed = path, path.open("rb")
+        self.most = max(UNJUDGED, min(LONGEST, HIGHEST_RATIO * path.stat().st_size))
+        self.pieces, self.size, self.rest = pieces(self.packed), 0, memoryview(b"")
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
         while not self.rest:
-            packed = self.frame.unused_data if self.frame.eof else b""
-            packed = packed or self.packed.read(1 << 16)
-            if not packed:
-                if not self.frame.eof:
-                    raise EOFError("the last frame is cut short")
+            piece = next(self.pieces, None)
+            if piece is None:
                 return 0
-            if self.frame.eof:
-                self.frame = self.new()
-            self.rest = self.frame.decompress(packed)
-        taken = self.rest[: len(buffer)]
-        self.rest = self.rest[len(taken) :]
-        buffer[: len(taken)] = taken
-        return len(taken)
+            self.size += len(piece)
+            self.rest = memoryview(piece)
+            if self.size > self.most:
+                raise DataError(
+                    f"{self.path}: unpacks to more than {HIGHEST_RATIO} times its size, or {LONGEST:,} bytes: not read beyond "
+                    f"{self.most:,} bytes. If it should be so large, unpack it, and give the unpacked file"
+                )
+        count = min(len(buffer), len(self.rest))
+        buffer[:count] = self.rest[:count]
+        self.rest = self.rest[count:]
+        return count
 
     def close(self) -> None:
         self.packed.close()
         super().close()
 
 
-def _zst(member: Member) -> BinaryIO:
-    return io.BufferedReader(_Zst(member.path), 1 << 20)
+def _gz_pieces(packed: BinaryIO) -> Iterator[bytes]:
+    with gzip.GzipFile(fileobj=packed) as file:
+        while piece := file.read1(1 << 20):  # as far as it goes: of a file that is cut short, what there is
+            yield piece
+
+
+def _zst_pieces(packed: BinaryIO) -> Iterator[bytes]:
+    """Of one or more frames. (zstandard's own reader ends without a word where a file is cut.)"""
+    new = optional("zstandard", "data").ZstdDecompressor().decompressobj
+    frame, rest = new(), b""
+    while rest := rest or packed.read(1 << 10):  # four bytes may stand for 128 KB: this much unpacks to 32 MB at most
+        if frame.eof:
+            frame = new()
+        yield frame.decompress(rest)
+        rest = frame.unused_data if frame.eof else b""
+    if not frame.eof:
+        raise EOFError("the last frame is cut short")
 
 
 def _zip(member: Member) -> BinaryIO:
@@ -108,8 +128,8 @@ def _zip(member: Member) -> BinaryIO:
 
 _OPEN: dict[str, Callable[[Member], BinaryIO]] = {
     "": lambda member: member.path.open("rb"),
-    "gz": lambda member: cast(BinaryIO, gzip.GzipFile(member.path)),
-    "zst": _zst,
+    "gz": lambda member: io.BufferedReader(_Unpacked(member.path, _gz_pieces), 1 << 20),
+    "zst": lambda member: io.BufferedReader(_Unpacked(member.path, _zst_pieces), 1 << 20),
     "zip": _zip,
 }
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from yanmo.errors import DataError
-from yanmo.text.formats.base import Fault, Line, Row, Source, Stream
+from yanmo.text.formats.base import Fault, Header, Line, Row, Source, Stream
 from yanmo.text.formats.names import KNOWN
 
 MOST_LABELS = 200  # a column with more distinct values than this is not taken for a label
@@ -28,7 +28,6 @@ _LETTER = re.compile(r"[^\W\d_]")
 class Cells:
     line: Line  # where the row begins, and its bytes
     cells: list[str]
-    open_quote: bool = False
 
 
 def tabbed(source: Source) -> Stream:
@@ -66,24 +65,24 @@ def _table(source: Source, found: Iterator[Cells | Fault]) -> Stream:
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise DataError(f"{source.name}:1: two columns are called {', '.join(map(repr, twice))}; rename one")
+        yield Header(rows[0].line.raw)
     else:
         names, convert = guess([row.cells for row in rows])
     for row in itertools.chain(held, found):
         if isinstance(row, Fault):
             yield row
-        elif len(row.cells) != len(names) or row.open_quote:
-            reasons = ["a quote is left open"] if row.open_quote else []
-            if len(row.cells) != len(names):
-                reasons.insert(0, f"{len(row.cells)} columns, expected {len(names)} ({', '.join(names)})")
-            yield source.fault(row.line, "; ".join(reasons), "columns")
+        elif len(row.cells) != len(names):
+            yield source.fault(
+                row.line, f"{len(row.cells)} columns, expected {len(names)} ({', '.join(names)})", "ragged"
+            )
         else:
             fields: dict[str, object] = dict(zip(names, row.cells, strict=True))
             try:
                 fields |= {names[i]: change(row.cells[i]) for i, change in convert.items()}
             except ValueError:
-                yield source.fault(row.line, f"not such values as in the other rows: {row.cells!r:.60}", "columns")
+                yield source.fault(row.line, f"not such values as in the other rows: {row.cells!r:.60}", "value")
             else:
-                yield Row(fields, row.line.number, row.line.offset)
+                yield Row(fields, row.line.number, row.line.offset, row.line.raw)
 
 
 def header(first: Sequence[str], others: Sequence[Sequence[str]], known: frozenset[str]) -> list[str]:
@@ -99,31 +98,42 @@ def header(first: Sequence[str], others: Sequence[Sequence[str]], known: frozens
 
 
 def _quoted(source: Source) -> Iterator[Cells | Fault]:
-    """The rows of a .csv. A quote that is left open spoils its own line only: reading goes on at the next one."""
+    """The rows of a .csv. A quote that is left open, or closed within a cell, spoils its own line only: reading goes on at the next."""
     lines = source.lines()
     again: deque[Line | Fault] = deque()  # what a row with an open quote had taken
+    width = 0
     while (line := again.popleft() if again else next(lines, None)) is not None:
         if isinstance(line, Fault):
             yield line
             continue
         if '"' not in line.text:
-            if line.text:
-                yield Cells(line, line.text.split(","))
+            if line.text.strip():
+                cells = line.text.split(",")
+                width = width or len(cells)
+                yield Cells(line, cells)
             continue
         taken: list[Line | Fault] = [line]
         try:
-            cells = next(csv.reader(_taking(taken, again, lines)))
+            cells = next(csv.reader(_taking(taken, again, lines), strict=True))
         except csv.Error as error:
             again.extendleft(reversed(taken[1:]))
-            hint = f"Is a quote left open there? Longer texts than {csv.field_size_limit():,} characters: a .jsonl"
-            yield source.fault(line, f"not readable as .csv ({error}). {hint}")
+            yield _unread(source, line, str(error), len(taken))
             continue
         whole = [part for part in taken if isinstance(part, Line)]
-        if len(taken) > 1 and (len(whole) < len(taken) or not _closed(whole)):
+        # An open quote runs on to the next one of the file; where that closes it by chance, the columns are too many or too few.
+        if len(taken) > 1 and (len(whole) < len(taken) or len(cells) != (width or len(cells))):
             again.extendleft(reversed(taken[1:]))
-            yield Cells(line, next(csv.reader([line.text])), open_quote=True)
-        else:
-            yield Cells(line._replace(raw=b"".join(part.raw for part in whole)), cells)
+            yield _unread(source, line, "", len(taken))
+            continue
+        width = width or len(cells)
+        yield Cells(line._replace(raw=b"".join(part.raw for part in whole)), cells)
+
+
+def _unread(source: Source, line: Line, error: str, taken: int) -> Fault:
+    if "limit" not in error:
+        return source.fault(line, "a quote is left open, or closed within a cell", "quote")
+    hint = f"Is a quote left open there? Longer texts than {csv.field_size_limit():,} characters: a .jsonl"
+    return source.fault(line, f"not readable as .csv ({error}). {hint}", "quote" if taken > 1 else "long")
 
 
 def _taking(taken: list[Line | Fault], again: deque[Line | Fault], lines: Iterator[Line | Fault]) -> Iterator[str]:
@@ -133,17 +143,6 @@ def _taking(taken: list[Line | Fault], again: deque[Line | Fault], lines: Iterat
     while (line := again.popleft() if again else next(lines, None)) is not None:
         taken.append(line)
         yield "" if isinstance(line, Fault) else line.text + "\n"
-
-
-def _closed(lines: Sequence[Line]) -> bool:
-    """Does every quote that these lines open end before a comma or the end of the row? One that is left open runs on to the
-    next quote of the file, wherever it stands.
-    """
-    try:
-        list(csv.reader((line.text + "\n" for line in lines), strict=True))
-    except csv.Error:
-        return False
-    return True
 
 
 # ---- tables without a header
