@@ -20,12 +20,12 @@ from pydantic import Field
 
 from yanmo.errors import DataError
 from yanmo.settings import Block
-from yanmo.text import minhash, rows, rules
+from yanmo.text import minhash, rows, rules, sources
 from yanmo.text.clean import canonical
-from yanmo.text.columns import COLUMNS, Columns
 from yanmo.text.dedup import Grams, unheld
 from yanmo.text.rows import Fault, Row
 from yanmo.text.rules import Clean
+from yanmo.text.sources import Columns
 
 COMPARED = 200  # rows that hold its rarest grams, with which a row is compared to see whether it is a fragment
 
@@ -122,7 +122,7 @@ def _table(path: Path, columns: Columns, header: list[str], found: list[Row | Fa
     names = header or list(dict.fromkeys(name for fields in sound[:1000] for name in fields))
 
     def one(kind: str, wanted: str | None) -> str | None:
-        usual = COLUMNS[kind] if wanted is None else (wanted,)
+        usual = sources.COLUMNS[kind] if wanted is None else (wanted,)
         return next((name for word in usual for name in names if word in (name, name.lower())), None)
 
     text, pair, label = one("text", columns.text), one("pair", columns.pair), one("label", columns.label)
