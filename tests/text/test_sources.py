@@ -9,8 +9,7 @@ import pytest
 
 from yanmo.errors import DataError
 from yanmo.text import sources
-from yanmo.text.columns import Columns
-from yanmo.text.sources import Data, Example
+from yanmo.text.sources import Columns, Data, Example
 
 BOTH = [("good film", "pos"), ("bad film", "neg"), ("a good one", "pos"), ("a bad one", "neg")]
 

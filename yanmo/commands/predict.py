@@ -19,8 +19,7 @@ from yanmo.progress import bar, say
 from yanmo.settings import Block, Words
 from yanmo.tasks import OBJECTIVES
 from yanmo.text import formats, sources
-from yanmo.text.columns import Columns
-from yanmo.text.sources import Example
+from yanmo.text.sources import Columns, Example
 
 _FORMATS = (".csv", ".tsv", ".jsonl", ".json")
 

@@ -1,7 +1,7 @@
 """Files of any known format -> Examples.
 
 Also says which files a folder or archive of data stands for. What a file is and how it is read is known to `formats`, which columns are
-the texts and the label to `columns`. A fault names its file and line; all faults of a file are raised in one DataError.
+the texts and the label to `choice`. A fault names its file and line; all faults of a file are raised in one DataError.
 """
 
 import itertools
@@ -20,7 +20,9 @@ from yanmo.errors import DataError, gather, some
 from yanmo.progress import say
 from yanmo.settings import Block
 from yanmo.text import formats
-from yanmo.text.columns import COLUMNS, Columns, choose
+from yanmo.text.columns import COLUMNS as COLUMNS
+from yanmo.text.columns import Columns as Columns
+from yanmo.text.columns import choose
 from yanmo.text.formats.base import Fault, decoded
 from yanmo.text.formats.tables import MOST_LABELS
 
