@@ -198,9 +198,9 @@ FAULTS: dict[str, tuple[str, bytes, dict[str, str], list[str]]] = {
         "a.csv",
         b"text,label\nx,1\ny,z,1\nw\n",
         {},
-        ["2 rows can't be used", "separator", "a.csv:3: 3 columns, expected 2 (text, label)", "a.csv:4: 1 columns"],
+        ["2 rows can't be used", "separator", "a.csv:3: 3 columns, expected 2 (text, label)", "a.csv:4: 1 column"],
     ),
-    "ragged tsv": ("a.tsv", b"text\tlabel\n\nx\n", {}, ["a.tsv:3: 1 columns, expected 2"]),
+    "ragged tsv": ("a.tsv", b"text\tlabel\n\nx\n", {}, ["a.tsv:3: 1 column, expected 2"]),
     "open quote": ("a.csv", b'text,label\nx,1\n"y,0\nz,1\n', {}, ["a.csv:3: a quote is left open", "unquoted"]),
     "open quote, much text": (
         "a.csv",

@@ -308,7 +308,7 @@ FAULTS: dict[str, tuple[str, bytes, list[tuple[int, int, str, bytes]], list[str]
         [(3, 15, "byte 2 of the line (0xff)", b"b\xff\xfe,1\n")],
         ["a", "c"],
     ),
-    "ragged": ("a.csv", b"text,label\na,1\nb\nc,0\n", [(3, 15, "1 columns, expected 2", b"b\n")], ["a", "c"]),
+    "ragged": ("a.csv", b"text,label\na,1\nb\nc,0\n", [(3, 15, "1 column, expected 2", b"b\n")], ["a", "c"]),
     "open quote": (
         "a.csv",
         b'text,label\na,1\n"b,1\nc,0\n"d",1\n',
@@ -386,7 +386,7 @@ def test_faults(
 
 def test_faults_of_several_kinds(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_bytes(b"text,label\na,1\nb\n\xff,0\n")
-    with pytest.raises(DataError, match=r"a\.csv: 2 rows can't be used:\n.*:3: 1 columns.*\n.*:4: byte 1"):
+    with pytest.raises(DataError, match=r"a\.csv: 2 rows can't be used:\n.*:3: 1 column.*\n.*:4: byte 1"):
         list(formats.rows(tmp_path / "a.csv"))
 
 

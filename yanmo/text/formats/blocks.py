@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 from xml.etree.ElementTree import Element, ParseError, XMLPullParser
 
+from yanmo.errors import some
 from yanmo.text.formats.base import Fault, Line, Row, Source, Stream
 
 # ---- columns, one token a line, a blank line after each sentence
@@ -40,7 +41,9 @@ def columns(source: Source) -> Stream:
                 yield _sentence(sentence, document, positions)
             sentence = []
         elif len(cells) < 2 or (width and len(cells) != width):
-            yield source.fault(line, f"{len(cells)} columns, expected {width or 2} (a token and its tag)", "ragged")
+            yield source.fault(
+                line, f"{some(len(cells), 'column')}, expected {width or 2} (a token and its tag)", "ragged"
+            )
         else:
             width = len(cells)
             sentence.append((line, cells))

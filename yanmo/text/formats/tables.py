@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from yanmo.errors import DataError
+from yanmo.errors import DataError, some
 from yanmo.text.formats.base import Fault, Header, Line, Row, Source, Stream
 from yanmo.text.formats.names import KNOWN
 
@@ -73,7 +73,7 @@ def _table(source: Source, found: Iterator[Cells | Fault]) -> Stream:
             yield row
         elif len(row.cells) != len(names):
             yield source.fault(
-                row.line, f"{len(row.cells)} columns, expected {len(names)} ({', '.join(names)})", "ragged"
+                row.line, f"{some(len(row.cells), 'column')}, expected {len(names)} ({', '.join(names)})", "ragged"
             )
         else:
             fields: dict[str, object] = dict(zip(names, row.cells, strict=True))
