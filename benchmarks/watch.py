@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-EVERY = 0.05  # seconds
+EVERY = 0.2  # seconds; a look costs some milliseconds
 
 
 def run(

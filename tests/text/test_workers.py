@@ -67,14 +67,14 @@ def test_a_process_that_is_killed_is_told_of() -> None:
 LONG = """
 import os, time
 from yanmo.text import workers
-for process in workers.over(lambda number: (os.getpid(), time.sleep(0.1 * (number > 5)))[0], range(10**6), 3):
+for process in workers.over(lambda number: (os.getpid(), time.sleep(60 * (number > 5)))[0], range(10**6), 3):
     print(process, flush=True)
 """
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_nobody_outlives_the_one_who_began(how: signal.Signals) -> None:
-    """Killed, ended or interrupted: the other processes end by themselves, without a word."""
+    """Killed, ended or interrupted: the other processes end too, in the midst of their work and without a word."""
     process = subprocess.Popen(
         [sys.executable, "-c", LONG], cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )

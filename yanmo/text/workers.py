@@ -3,6 +3,7 @@
 Where processes can't safely be forked (elsewhere than on Linux), or for a single item of work, the function runs in this one.
 """
 
+import ctypes
 import multiprocessing
 import os
 import signal
@@ -17,6 +18,7 @@ from typing import Any, TypeVar
 
 from yanmo import machine
 
+_END_WITH_PARENT = 1  # PR_SET_PDEATHSIG of linux/prctl.h
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
@@ -74,7 +76,9 @@ def _answer(connection: Connection) -> tuple[Any]:
 
 
 def _work(function: Callable[[Any], Any], theirs: Connection, ours: list[Connection]) -> None:
-    """What a process does until the other end of its pipe is closed, as it is when the process that holds it is killed."""
+    """What a process does until the other end of its pipe is closed."""
+    # However the one that began the work ends: a lock that it held is shared by its forks, and must go with it at once.
+    ctypes.CDLL(None).prctl(_END_WITH_PARENT, signal.SIGKILL)
     for connection in ours:  # this copy of the other end would keep it open
         connection.close()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that began the work
