@@ -2,13 +2,14 @@ import random
 from collections.abc import Sequence
 from dataclasses import astuple
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from yanmo.text import samples
 from yanmo.text.clean import canonical
-from yanmo.text.dedup import Report, deduplicate
+from yanmo.text.dedup import COMPARED, LOOKS, Grams, Report, deduplicate, holding, unheld
 from yanmo.text.sources import Example
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
@@ -152,3 +153,17 @@ def test_no_kept_review_resembles_another(reviews: tuple[list[Example], Report])
         assert together.count(texts[row]) == 1
         assert all(count < 0.5 * (len(mine) + size - count) for count, size in shared if count)
         assert all(count < 0.8 * min(len(mine), size) for count, size in shared if count)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(0, 1 << 30), st.integers(0, LOOKS))
+def test_fragments_are_found_without_an_index_of_all_grams(seed: int, count: int) -> None:
+    texts = [text for text, _ in pieces(seed, count)]
+    exact, quick = Grams(texts), Grams(texts, most=COMPARED * 100)
+    everyone = np.ones(count, dtype=bool)
+    assert unheld(quick, everyone).tolist() == unheld(exact, everyone).tolist()
+    held = {row for row, _ in holding(quick).tolist()}
+    sets = [grams(text) for text in texts]
+    for row, mine in enumerate(sets):
+        others = [theirs for other, theirs in enumerate(sets) if other != row]
+        assert (row in held) == any(mine and len(mine & theirs) >= 0.8 * len(mine) for theirs in others)

@@ -1,6 +1,7 @@
 """`yanmo data split`: nothing straddles, old rows stay where they are, whatever the format (D4)."""
 
 import json
+import random
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,18 @@ def test_by_label_group_and_time(tmp_path: Path) -> None:
     split(file, out=tmp_path / "time", by="time", column="day")
     days = [column(tmp_path / f"time/{name}.jsonl", "day") for name in ("train", "dev", "test")]
     assert max(days[0]) <= min(days[1]) <= max(days[1]) <= min(days[2])
+
+
+def test_a_fragment_stays_with_what_holds_it_wherever_that_stands(tmp_path: Path) -> None:
+    """Long rows and a piece of each, in both orders; no two of them in different parts."""
+    choose = random.Random(0)
+    long = ["".join(choose.choices("abcdefghijklmnopqrstuvwxyz", k=300)) for _ in range(60)]
+    rows = [("a", text) for pair in ((text[30:90], text) for text in long[:30]) for text in pair]
+    rows += [("a", text) for pair in ((text, text[30:90]) for text in long[30:]) for text in pair]
+    split(table(tmp_path / "rows.tsv", rows), out=tmp_path / "out", parts={"train": 0.3, "dev": 0.7})
+    parts = {text: name for name, found in texts(tmp_path / "out").items() for text in found}
+    assert [text for text in long if parts[text] != parts[text[30:90]]] == []
+    assert {*parts.values()} == {"train", "dev"}
 
 
 def test_mistakes(tmp_path: Path) -> None:

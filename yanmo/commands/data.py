@@ -1,7 +1,9 @@
-"""`yanmo data inspect FILE...`: what to know of rows before training on them. `yanmo data clean FILE... out=FOLDER`: the rows worth
-keeping, and what became of all others. `yanmo data split FILE... out=FOLDER`: parts that stay what they are when rows are added.
-`yanmo data augment FILE... out=FOLDER`: the rows, and new ones made of them. `yanmo data label FILE... label.run=RUN out=FOLDER`: rows
-without labels, with those that a run is sure of."""
+"""`yanmo data inspect FILE...`: what to know of rows before training on them.
+`yanmo data clean FILE... out=FOLDER`: the rows worth keeping (tables, JSON lines and plain text as they were, other formats as JSON
+lines), and what became of all others.
+`yanmo data split FILE... out=FOLDER`: parts that stay what they are when rows are added.
+`yanmo data augment FILE... out=FOLDER`: the rows, and new ones made of them.
+`yanmo data label FILE... label.run=RUN out=FOLDER`: rows without labels, with those that a run is sure of."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence

@@ -206,7 +206,8 @@ def _suspects(texts: Sequence[str]) -> tuple[Mask, Integers, NDArray[np.uint64]]
         seen[found] = True
         buckets.append(found)
     alone = np.ones(len(texts), dtype=bool)
-    wanted = np.zeros_like(seen)
+    wanted = seen  # not needed any more
+    wanted[:] = False
     for (start, stop), found in zip(parts, buckets, strict=True):
         owners = np.repeat(np.arange(start, stop), sizes[start:stop])
         counts = np.bincount(owners[twice[found]] - start, minlength=stop - start)

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from yanmo.text.columns import COLUMNS, Columns
-from yanmo.text.formats.names import TEXTS, renamed
+from yanmo.text.formats.names import TEXTS, USUAL, renamed
 
 _NEEDED = frozenset({"text", "pair", "context", "question", "instruction", "messages", "tokens"})
 _FIXED = frozenset({"context", "tokens"})  # answers and tags point into these by their places
 _LISTS = frozenset({"messages", "tokens"})
+_SEVERAL = _LISTS | {"answers", "target"}
 _SHARED = frozenset({"context", "pair"})
 
 
@@ -62,7 +63,9 @@ def resemble(columns: Sequence[Column]) -> bool:
 
 def _column(name: str, standard: str, rows: Sequence[Mapping[str, Any]]) -> Column:
     values = [fields[name] for fields in rows if name in fields]
-    nested = 2 * sum(isinstance(value, list) for value in values) > len(values)
+    # What is called `text` is one, however many rows say otherwise; `paragraphs` or `source` may be several.
+    may = standard in _SEVERAL or name.lower() not in USUAL.get(standard, ())
+    nested = may and 2 * sum(isinstance(value, list) for value in values) > len(values)
     return Column(name, standard, nested, standard in _FIXED)
 
 
