@@ -2,6 +2,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import astuple
 
+import hypothesis
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -103,6 +104,7 @@ def pieces(seed: int, count: int) -> list[tuple[str, str]]:
     return [("".join(choose.choices(phrases, k=choose.randint(0, 5))), choose.choice("aaab")) for _ in range(count)]
 
 
+@hypothesis.example(304, 15)  # grams that one row repeats were taken for common ones
 @settings(deadline=None, max_examples=60)
 @given(st.integers(0, 1 << 30), st.integers(0, 120))
 def test_agrees_with_comparing_everything_with_everything(seed: int, count: int) -> None:

@@ -131,12 +131,15 @@ class Grams:
             self._alone, (owners, hashes) = np.zeros(len(texts), dtype=bool), hashed(texts, GRAM)
         else:
             self._alone, owners, hashes = _suspects(texts)
-        _, names, occurrences = np.unique(hashes, return_inverse=True, return_counts=True)
-        count = max(len(occurrences), 1)
-        rank = np.empty(len(occurrences), dtype=np.int64)
-        rank[np.sort(occurrences * count + np.arange(len(occurrences))) % count] = np.arange(len(occurrences))
+        _, names = np.unique(hashes, return_inverse=True)
+        count = int(names.max()) + 1 if len(names) else 1
+        # A gram counts once a row: what one row repeats is no commoner for it.
+        rows, names = np.divmod(distinct(owners * count + names), count)
+        held = np.bincount(names, minlength=count)
+        rank = np.empty(count, dtype=np.int64)
+        rank[np.sort(held * count + np.arange(count)) % count] = np.arange(count)
         # A gram's number is its rank in rarity, so sorting by (row, number) puts the rarest grams of each row first.
-        rows, self._grams = np.divmod(distinct(owners * count + rank[names]), count)
+        rows, self._grams = np.divmod(np.sort(rows * count + rank[names]), count)
         self.sizes: Integers = np.bincount(rows, minlength=len(texts))
         self._starts = offsets(self.sizes)
         self._holders = np.sort(self._grams * len(texts) + rows) % max(len(texts), 1)
