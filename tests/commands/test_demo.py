@@ -1,7 +1,6 @@
 """The demo, small (minutes=0.3): every stage runs, stops and goes on, and says what is true."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -30,12 +29,12 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     log = folder / "pretrained" / track.FILE
     deadline = time.monotonic() + 120
     while (
-        not (log.exists() and len(log.read_text().splitlines()) > 2)
+        not (log.exists() and log.read_text())  # the first steps are done; on a busy machine there are few
         and time.monotonic() < deadline
         and process.poll() is None
     ):
-        time.sleep(0.02)
-    os.kill(process.pid, signal.SIGINT)
+        time.sleep(0.005)
+    process.send_signal(signal.SIGINT)
     _, error = process.communicate(timeout=60)
     assert process.returncode == 130, error
     assert "The same command goes on from here." in error and "Traceback" not in error

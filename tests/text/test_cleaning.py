@@ -387,7 +387,7 @@ def test_parquet_and_archives(tmp_path: Path) -> None:
     }
     one, two = rejects(*tables)
     assert one["fields"] == {"sentence": "one", "n": 2} and (one["line"], one["file"][-9:]) == (2, "a.parquet")
-    assert (two["file"][-21:], two["line"], two["raw"]) == ("b.zip:sub/train.jsonl", 2, '{"text": "one!"}')
+    assert (two["file"][-21:], two["line"], two["raw"]) == ("b.zip/sub/train.jsonl", 2, '{"text": "one!"}')
 
 
 @pytest.mark.parametrize(
