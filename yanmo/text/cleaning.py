@@ -7,8 +7,8 @@ Writes nothing; what is to be written is told in `cleaned.py`. Holds the bytes o
 
 import sys
 from array import array
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections import Counter, deque
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from pathlib import Path
@@ -19,17 +19,18 @@ from pydantic import Field
 
 from yanmo.errors import DataError, SettingsError
 from yanmo.settings import Block
-from yanmo.text import dedup, formats, minhash, rules, textual
+from yanmo.text import dedup, formats, minhash, rules, textual, workers
 from yanmo.text.clean import canonical
 from yanmo.text.columns import Columns
 from yanmo.text.formats import Fault, Header, Row
-from yanmo.text.rules import Change, Clean, Filter
+from yanmo.text.rules import Clean
 from yanmo.text.textual import Column
 
 # The formats whose rows can be written back as they stand, a row of bytes each.
 TABLES = ("csv", "tsv", "tabs")
 KEPT = ("jsonl", *TABLES, "label text", "text")
 _FIRST = 1000  # rows by which the columns are chosen
+_AT_ONCE = 4096  # rows that a process judges at once
 
 
 class Duplicates(Block):
@@ -111,9 +112,9 @@ def clean(tables: Sequence[Table], given: Rows, rule: Clean, duplicates: Duplica
     Raises DataError for a file without rows or without a text column, for one that can't be read to its end, and where more than
     `max_bad` of a file is quarantined.
     """
-    edits, keeps = rules.chosen(rule)
+    judge = _Judge(rule, duplicates.exact or duplicates.near is not None or duplicates.fragments)
     for table in tables:
-        _read(table, given, rule, edits, keeps)
+        _read(table, given, judge)
     refused = [message for table in tables if (message := _too_bad(table, max_bad))]
     if refused:
         raise DataError("\n".join(refused))
@@ -138,8 +139,35 @@ def counts(table: Table) -> dict[str, Any]:
 # ---- reading
 
 
-def _read(table: Table, given: Rows, rule: Clean, edits: Mapping[str, Change], keeps: Mapping[str, Filter]) -> None:
-    """Fill a table, a row at a time: what can't be used is quarantined, all else changed and filtered."""
+def _read(table: Table, given: Rows, judge: "_Judge") -> None:
+    """Fill a table, a row at a time: what can't be used is quarantined, all else changed and filtered, on all cores."""
+    waiting: deque[list[int]] = deque()
+
+    def blocks() -> Iterator[list[Texts]]:
+        numbers: list[int] = []
+        texts: list[Texts] = []
+        for number, fields in _sound(table, given, judge.rule):
+            numbers.append(number)
+            texts.append(_texts(table, fields))
+            if len(numbers) == _AT_ONCE:
+                waiting.append(numbers)
+                yield texts
+                numbers, texts = [], []
+        waiting.append(numbers)
+        yield texts
+
+    for judged in workers.over(judge, blocks()):
+        for number, (new, broken, key) in zip(waiting.popleft(), judged, strict=True):
+            if broken:
+                table.drop(number, Verdict("filtered", broken, f"the filter clean.{broken}"))
+                continue
+            table.keys[number] = key
+            if new is not None:
+                table.changed[number] = new
+
+
+def _sound(table: Table, given: Rows, rule: Clean) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    """The rows that can be used, (number, fields); all others are quarantined."""
     found = formats.FORMATS[table.format].read(table.source)
     first = list(islice(found, _FIRST))
     _prepare(table, given, rule, first)
@@ -158,8 +186,42 @@ def _read(table: Table, given: Rows, rule: Clean, edits: Mapping[str, Change], k
             table.fields[number] = row.fields
         if fault := _fault(row.fields, table, given, ids):
             table.drop(number, fault)
-        else:
-            _keep(table, number, row.fields, edits, keeps)
+            continue
+        if table.label is not None:
+            table.labels[number] = sys.intern(str(row.fields[table.label]))
+        yield number, row.fields
+
+
+Texts = tuple[tuple[str, ...], tuple[str, ...]]  # of a row: those that may be changed, those that may not
+
+
+class _Judge:
+    """The changes and filters of a rule, as what a process does to a block of rows."""
+
+    def __init__(self, rule: Clean, compared: bool) -> None:
+        """compared: whether rows are held against each other, so that each needs a key."""
+        self.rule, self.compared = rule, compared
+        edits, keeps = rules.chosen(rule)
+        self._edits, self._keeps = list(edits.values()), list(keeps.items())
+
+    def __call__(self, block: Sequence[Texts]) -> list[tuple[tuple[str, ...] | None, str, str]]:
+        """(the changed texts or None, the filter that drops the row or "", what the row is compared by) of each row."""
+        return [self._one(*texts) for texts in block]
+
+    def _one(self, old: tuple[str, ...], others: tuple[str, ...]) -> tuple[tuple[str, ...] | None, str, str]:
+        new = []
+        for text in old:
+            for edit in self._edits:
+                text = edit(text)
+            new.append(text)
+        whole = new[0] if len(new) == 1 and not others else "\n".join(filter(None, (*others, *new)))
+        for name, keep in self._keeps:
+            if not keep(whole):
+                return None, name, ""
+        # What has neither a letter nor a digit is equal only to itself, and like nothing.
+        key = (canonical(whole) or f"\0{whole}") if self.compared else ""
+        texts = tuple(new)
+        return (None if texts == old else texts), "", key
 
 
 def _prepare(table: Table, given: Rows, rule: Clean, first: Sequence[Row | Fault | Header]) -> None:
@@ -195,64 +257,42 @@ def _prepare(table: Table, given: Rows, rule: Clean, first: Sequence[Row | Fault
 
 def _fault(fields: Mapping[str, Any], table: Table, given: Rows, ids: set[str]) -> Verdict | None:
     """What is wrong with the fields of a row. `ids` are those of the rows before it."""
-
-    def bad(rule: str, reason: str, column: str) -> Verdict:
-        return Verdict("quarantined", rule, reason, column)
-
     for column in table.texts:
         value, name = fields.get(column.name), column.name
         if value is None:
             if column.needed:
-                return bad("missing", "the field is missing", name)
+                return _bad("missing", "the field is missing", name)
             continue
         if column.nested and isinstance(value, list):
             value = "\n".join(textual.taken(value))
         if not isinstance(value, str):
-            return bad("type", f"a {type(value).__name__}, expected {'a list' if column.nested else 'text'}", name)
+            return _bad("type", f"a {type(value).__name__}, expected {'a list' if column.nested else 'text'}", name)
         if column.needed and not value.strip():
-            return bad("empty", "the text is empty", name)
+            return _bad("empty", "the text is empty", name)
         if "\0" in value:
-            return bad("nul", "the text holds a NUL", name)
+            return _bad("nul", "the text holds a NUL", name)
         if len(value) > given.longest:
-            return bad("long", f"{len(value):,} characters, at most {given.longest:,} expected", name)
+            return _bad("long", f"{len(value):,} characters, at most {given.longest:,} expected", name)
     if table.label is not None:
         value = fields.get(table.label)
         for label in value if isinstance(value, list) and value else [value]:
             if label is None or isinstance(label, (list, dict)) or not str(label).strip():
-                return bad("label", "the label is missing, or not a word or number", table.label)
+                return _bad("label", "the label is missing, or not a word or number", table.label)
             if given.labels and str(label).strip() not in given.labels:
-                return bad("label", f"the label {str(label)!r:.60} is none of {', '.join(given.labels)}", table.label)
+                return _bad("label", f"the label {str(label)!r:.60} is none of {', '.join(given.labels)}", table.label)
     if given.id in fields:
         known = repr(fields[given.id])
         if known in ids:
-            return bad("id", f"the id {known:.60} stands in an earlier row", given.id)
+            return _bad("id", f"the id {known:.60} stands in an earlier row", given.id)
         ids.add(known)
     return None
 
 
-def _keep(
-    table: Table, number: int, fields: Mapping[str, Any], edits: Mapping[str, Change], keeps: Mapping[str, Filter]
-) -> None:
-    """Change the texts of a sound row and put it to the filters."""
-    old, others = _texts(table, fields)
-    new = old
-    for edit in edits.values():
-        new = tuple(map(edit, new))
-    if new != old:
-        table.changed[number] = new
-    whole = "\n".join(filter(None, others + new))
-    for name, keep in keeps.items():
-        if not keep(whole):
-            table.drop(number, Verdict("filtered", name, f"the filter clean.{name}"))
-            return
-    # What has neither a letter nor a digit is equal only to itself, and like nothing.
-    table.keys[number] = canonical(whole) or f"\0{whole}"
-    if table.label is not None:
-        table.labels[number] = sys.intern(str(fields[table.label]))
+def _bad(rule: str, reason: str, column: str) -> Verdict:
+    return Verdict("quarantined", rule, reason, column)
 
 
-def _texts(table: Table, fields: Mapping[str, Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """(the texts of a row that may be changed, those that may not)."""
+def _texts(table: Table, fields: Mapping[str, Any]) -> Texts:
     free: list[str] = []
     fixed: list[str] = []
     for column in table.texts:
@@ -305,6 +345,8 @@ class _Standing:
 
 
 def _deduplicate(tables: Sequence[Table], settings: Duplicates) -> None:
+    if not (settings.exact or settings.near is not None or settings.fragments):
+        return
     if settings.exact:
         _exact(_Standing(tables))
     rows = _Standing(tables)

@@ -50,6 +50,8 @@ def language(text: str) -> str:
 
 def repeated_characters(text: str) -> float:
     """The share of characters in runs of five or more of one sign."""
+    if not _RUN.search(text):  # as with most texts
+        return 0.0
     return sum(match.end() - match.start() for match in _RUN.finditer(text)) / max(len(text), 1)
 
 

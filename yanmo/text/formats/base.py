@@ -81,7 +81,7 @@ class Source:
     member: Member
     columns: frozenset[str] = field(default_factory=frozenset)  # names that make a first line a header
 
-    @property
+    @cached_property
     def name(self) -> str:
         return self.member.name
 
@@ -96,23 +96,17 @@ class Source:
 
     def lines(self, longest: int = LONGEST) -> Iterator[Line | Fault]:
         """Every line, blank ones too; a fault in the place of each that is not text, or of more than `longest` bytes."""
-        number, offset = 0, 0
+        number, offset, name = 0, 0, self.name
         try:
+            encoding = self.encoding
             with self.member.open() as file:
-                for raw, size in spans(file, self.encoding, longest):
+                for raw, size in spans(file, encoding, longest):
                     number += 1
                     if size > longest:
-                        yield Fault(
-                            self.name,
-                            number,
-                            offset,
-                            "",
-                            f"{size:,} bytes; at most {longest:,} are read",
-                            raw,
-                            "overlong",
-                        )
+                        reason = f"{size:,} bytes; at most {longest:,} are read"
+                        yield Fault(name, number, offset, "", reason, raw, "overlong")
                     else:
-                        yield decoded(raw, number, offset, self.name, self.encoding)
+                        yield decoded(raw, number, offset, name, encoding)
                     offset += size
         except self.member.broken as error:
             yield self.fault(
