@@ -32,7 +32,7 @@ def run(paths: list[Path], max_bad: float = 1.0, given: Rows = GIVEN, rule: Clea
 
 
 def kept(table: Table) -> str:
-    return "".join(cleaned.kept(table))
+    return b"".join(cleaned.kept(table)).decode()
 
 
 def rejects(*tables: Table) -> list[dict[str, Any]]:

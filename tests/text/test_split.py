@@ -24,7 +24,7 @@ MANY = [Example((f"row number {number}",), ("ab"[number % 2],), id=str(number)) 
 
 def test_position_is_fixed() -> None:
     one, same = rows("Hello, World", "helloworld！")
-    assert position(one) == position(same) == 0x6A4E8C267246645E / 2**64
+    assert position(one.texts[0]) == position(same.texts[0]) == 0x6A4E8C267246645E / 2**64
 
 
 def test_every_row_falls_into_one_part_of_about_its_share() -> None:
@@ -55,8 +55,8 @@ def test_first_per_label() -> None:
     chosen = first_per_label(MANY, 100)
     assert Counter(example.labels for example in chosen) == {("a",): 100, ("b",): 100}
     assert chosen == sorted(chosen, key=position)
-    last = max(position(example) for example in chosen if example.labels == ("a",))
-    assert sum(position(example) <= last for example in MANY if example.labels == ("a",)) == 100
+    last = max(position(example.texts[0]) for example in chosen if example.labels == ("a",))
+    assert sum(position(example.texts[0]) <= last for example in MANY if example.labels == ("a",)) == 100
 
 
 def test_too_few_of_a_label_names_it() -> None:

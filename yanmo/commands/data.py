@@ -179,11 +179,11 @@ def _clean(words: Words[Settings], given: Sequence[Path], out: Path) -> dict[str
     return {"out": str(out), "files": found}
 
 
-def _lines(lines: Iterable[str]) -> files.Content:
+def _lines(lines: Iterable[bytes]) -> files.Content:
     """What writes these lines, so that they are never held together."""
 
     def write(path: Path) -> None:
-        with path.open("w", encoding="utf-8", newline="") as file:
+        with path.open("wb") as file:
             file.writelines(lines)
 
     return write

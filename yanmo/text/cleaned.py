@@ -22,22 +22,23 @@ def file_name(table: Table) -> str:
     return own if table.format in KEPT else f"{stem(own)}.jsonl"
 
 
-def kept(table: Table) -> Iterator[str]:
+def kept(table: Table) -> Iterator[bytes]:
     """The lines of the rows that are kept. A row whose texts were not changed stands as it stood."""
     if table.header is not None:
         yield _ended(_text(table, table.header.raw, first=True))
+    as_it_stood = table.source.unmarked == "utf-8"
     for number in table.keys:
         if number in table.fields:
-            yield _json(_changed(table, number, table.fields[number]))
-            continue
-        text = _text(table, table.raws[number], first=table.lines[number] == 1)
-        if number in table.changed:
-            text = _rewritten(table, number, text)
-        yield _ended(text)
+            yield _json(_changed(table, number, table.fields[number])).encode()
+        elif as_it_stood and number not in table.changed and table.lines[number] > 1:
+            yield table.raws[number].rstrip(b"\r\n") + b"\n"
+        else:
+            text = _text(table, table.raws[number], first=table.lines[number] == 1)
+            yield _ended(_rewritten(table, number, text) if number in table.changed else text)
 
 
-def _ended(text: str) -> str:
-    return text + "\n"
+def _ended(text: str) -> bytes:
+    return f"{text}\n".encode()
 
 
 def _text(table: Table, raw: bytes, first: bool) -> str:
@@ -78,14 +79,14 @@ def _rewritten(table: Table, number: int, text: str) -> str:
     return between.join(changed.values())
 
 
-def rejects(tables: Sequence[Table]) -> Iterator[str]:
+def rejects(tables: Sequence[Table]) -> Iterator[bytes]:
     """A JSON line for each dropped row: file, line, offset (bytes, unpacked), column, kind, rule, reason, and raw: its text without
     the line end; raw_base64 where its bytes are no text; fields where it has no bytes of its own."""
     for table in tables:
         for number, verdict in sorted(table.verdicts.items()):
             place = {"file": table.source.name, "line": table.lines[number], "offset": table.offsets[number]}
             why = {"column": verdict.column, "kind": verdict.kind, "rule": verdict.rule, "reason": verdict.reason}
-            yield _json({**place, **why, **_raw(table, number)})
+            yield _json({**place, **why, **_raw(table, number)}).encode()
 
 
 def _raw(table: Table, number: int) -> dict[str, Any]:

@@ -258,7 +258,10 @@ def _prepare(table: Table, given: Rows, rule: Clean, first: Sequence[Row | Fault
 def _fault(fields: Mapping[str, Any], table: Table, given: Rows, ids: set[str]) -> Verdict | None:
     """What is wrong with the fields of a row. `ids` are those of the rows before it."""
     for column in table.texts:
-        value, name = fields.get(column.name), column.name
+        name = column.name
+        value = fields.get(name)
+        if type(value) is str and not value.isspace() and "\0" not in value and 0 < len(value) <= given.longest:
+            continue  # as with most rows
         if value is None:
             if column.needed:
                 return _bad("missing", "the field is missing", name)
@@ -296,10 +299,13 @@ def _texts(table: Table, fields: Mapping[str, Any]) -> Texts:
     free: list[str] = []
     fixed: list[str] = []
     for column in table.texts:
+        value = fields.get(column.name)
         if column.fixed:
-            fixed.append(" ".join(textual.taken(fields.get(column.name))))
+            fixed.append(" ".join(textual.taken(value)))
+        elif type(value) is str:
+            free.append(value)
         else:
-            free += textual.taken(fields.get(column.name))
+            free += textual.taken(value)
     return tuple(free), tuple(fixed)
 
 

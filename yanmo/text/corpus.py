@@ -95,7 +95,7 @@ def _read_texts(paths: Sequence[Path], apart: Sequence[Path]) -> Corpus:
     train = [text for path in paths for text in sources.read_texts(path)]
     dev: list[str] = []
     if not apart:
-        positions = [position(Example((text,))) for text in train]
+        positions = [position(text) for text in train]
         dev = [text for text, place in zip(train, positions, strict=True) if place < tokens.HELD_OUT]
         train = [text for text, place in zip(train, positions, strict=True) if place >= tokens.HELD_OUT]
         if not dev or not train:

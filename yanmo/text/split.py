@@ -20,9 +20,9 @@ from yanmo.text.dedup import GRAM, Grams, Mask, short_inside
 from yanmo.text.sources import Example
 
 
-def position(example: Example) -> float:
-    """Where a row stands between 0 and 1: the BLAKE2b hash (8 bytes, big-endian) of its canonical text, / 2**64."""
-    return int(key(example.texts[0]), 16) / 2**64
+def position(text: str) -> float:
+    """Where a row with this text stands between 0 and 1: the BLAKE2b hash (8 bytes, big-endian) of its canonical form, / 2**64."""
+    return int(key(text), 16) / 2**64
 
 
 def key(text: str) -> str:
@@ -63,7 +63,7 @@ def first_per_label(examples: Sequence[Example], count: int) -> list[Example]:
     """
     groups: dict[tuple[str, ...], list[Example]] = defaultdict(list)
     chosen = []
-    for example in sorted(examples, key=position):
+    for example in sorted(examples, key=lambda example: position(example.texts[0])):
         group = groups[example.labels]
         group.append(example)
         if len(group) <= count:

@@ -30,7 +30,6 @@ from yanmo import files, settings
 from yanmo.errors import DataError, SettingsError, gather
 from yanmo.progress import bar
 from yanmo.text import sources, split, tokenizer, workers
-from yanmo.text.sources import Example
 from yanmo.text.tokenizer import Tokenizer
 
 INDEX = "shards.json"
@@ -142,7 +141,7 @@ def _encoded(documents: Mapping[Path, int], cutter: Tokenizer, done: int) -> Ite
         done = max(0, done - count)
 
     def encode(block: list[str]) -> tuple[list[float], list[np.ndarray]]:
-        return [split.position(Example((text,))) for text in block], cutter.encode_here(block)
+        return [split.position(text) for text in block], cutter.encode_here(block)
 
     for positions, ids in workers.over(encode, tokenizer.blocks(chain.from_iterable(texts))):
         yield from zip(positions, ids, strict=True)

@@ -13,8 +13,7 @@ from yanmo.text.formats.encoding import LONGEST, detect, spans
 from yanmo.text.formats.stream import Member
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     fields: dict[str, Any]
     line: int  # from 1; of a parquet file the number of the row
     offset: int  # of the row's first byte in the decompressed file; 0 where a row has no one place
@@ -115,7 +114,9 @@ class Source:
 
     def full(self) -> Iterator[Line | Fault]:
         """The lines that are not blank, and the faults."""
-        return (line for line in self.lines() if isinstance(line, Fault) or line.text.strip())
+        return (
+            line for line in self.lines() if isinstance(line, Fault) or not (line.text.isspace() or line.text == "")
+        )
 
     def fault(self, line: Line, reason: str, kind: str = "form", column: str = "") -> Fault:
         return Fault(self.name, line.number, line.offset, column, reason, line.raw, kind)

@@ -4,7 +4,7 @@ A line says by itself what it is, so reading needs no more memory than its longe
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from yanmo.text.formats.base import Fault, Reader, Row, Source, Stream
@@ -17,7 +17,7 @@ _TURN = "__eou__"
 # query, document, grade; with TREC's second column, which is always 0 or Q0
 _JUDGMENT = re.compile(r"(\S*\d\S*)([ \t])(?:(?:0|Q0)\2(?=\S+\2))?(\S+)\2(-?\d+)\s*")
 
-Parse = Callable[[str], Mapping[str, Any] | None]  # a line -> fields, or None where it is not of this format
+Parse = Callable[[str], dict[str, Any] | None]  # a line -> fields, or None where it is not of this format
 
 
 def _reader(parse: Parse, expected: str) -> Reader:
@@ -28,21 +28,21 @@ def _reader(parse: Parse, expected: str) -> Reader:
             elif (fields := parse(line.text)) is None:
                 yield source.fault(line, f"expected {expected}")
             else:
-                yield Row(dict(fields), line.number, line.offset, line.raw)
+                yield Row(fields, line.number, line.offset, line.raw)
 
     return read
 
 
-def _text(line: str) -> Mapping[str, Any]:
+def _text(line: str) -> dict[str, Any]:
     return {"text": line}
 
 
-def _label_text(line: str) -> Mapping[str, Any]:
+def _label_text(line: str) -> dict[str, Any]:
     label, _, text = line.partition(" ")
     return {"label": label, "text": text}
 
 
-def _fasttext(line: str) -> Mapping[str, Any] | None:
+def _fasttext(line: str) -> dict[str, Any] | None:
     found = _FASTTEXT.fullmatch(line)
     if not found:
         return None
@@ -50,17 +50,17 @@ def _fasttext(line: str) -> Mapping[str, Any] | None:
     return {"label": labels if len(labels) > 1 else labels[0], "text": found[2]}
 
 
-def _trec(line: str) -> Mapping[str, Any] | None:
+def _trec(line: str) -> dict[str, Any] | None:
     found = _TREC.fullmatch(line)
     return found and {"label": found[1], "fine": f"{found[1]}:{found[2]}", "text": found[3]}
 
 
-def _at_label(line: str) -> Mapping[str, Any] | None:
+def _at_label(line: str) -> dict[str, Any] | None:
     found = _AT.fullmatch(line)
     return found and {"text": found[1], "label": found[2]}
 
 
-def _dialogue(line: str) -> Mapping[str, Any] | None:
+def _dialogue(line: str) -> dict[str, Any] | None:
     """«turn __eou__ turn __eou__ TAB topic TAB acts TAB emotions», as in DailyDialog (Li et al. 2017)."""
     told, *more = line.split("\t")
     if _TURN not in told:
@@ -74,7 +74,7 @@ def _dialogue(line: str) -> Mapping[str, Any] | None:
     return fields
 
 
-def _judgment(line: str) -> Mapping[str, Any] | None:
+def _judgment(line: str) -> dict[str, Any] | None:
     found = _JUDGMENT.fullmatch(line)
     return found and {"query": found[1], "document": found[3], "score": int(found[4])}
 
