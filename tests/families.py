@@ -27,6 +27,9 @@ TINY = {
     "max_position_embeddings": 40,
 }
 
+TINY_GPT2 = {"vocab_size": 67, "n_embd": 24, "n_layer": 2, "n_head": 4, "n_positions": 40, "pad_token_id": 0}
+TINY_LLAMA = {**TINY, "num_key_value_heads": 2, "pad_token_id": 0, "num_attention_heads": 4}
+
 CASES = [
     Case("plain", "bert", "BertConfig", TINY),
     Case(
@@ -43,6 +46,85 @@ CASES = [
     ),
     Case("untied", "bert", "BertConfig", {**TINY, "tie_word_embeddings": False, "intermediate_size": 24}),
     Case("classifier-dropout", "bert", "BertConfig", {**TINY, "classifier_dropout": 0.3, "hidden_dropout_prob": 0.0}),
+    Case("plain", "gpt2", "GPT2Config", TINY_GPT2),
+    Case(
+        "odd",
+        "gpt2",
+        "GPT2Config",
+        {
+            **TINY_GPT2,
+            "n_head": 3,
+            "n_inner": 20,
+            "activation_function": "relu",
+            "n_layer": 3,
+            "scale_attn_by_inverse_layer_idx": True,
+        },
+    ),
+    Case(
+        "untied-unscaled",
+        "gpt2",
+        "GPT2Config",
+        {**TINY_GPT2, "tie_word_embeddings": False, "scale_attn_weights": False},
+    ),
+    Case("plain", "llama", "LlamaConfig", TINY_LLAMA),
+    Case(
+        "tied-one-group-wide-heads",
+        "llama",
+        "LlamaConfig",
+        {**TINY_LLAMA, "num_key_value_heads": 1, "head_dim": 10, "tie_word_embeddings": True, "hidden_act": "gelu"},
+    ),
+    Case(
+        "biases",
+        "llama",
+        "LlamaConfig",
+        {**TINY_LLAMA, "num_key_value_heads": 4, "attention_bias": True, "mlp_bias": True},
+    ),
+    Case(
+        "llama3-rope",
+        "llama",
+        "LlamaConfig",
+        {
+            **TINY_LLAMA,
+            "rope_parameters": {
+                "rope_type": "llama3",
+                "rope_theta": 500.0,
+                "factor": 4.0,
+                "low_freq_factor": 1.0,
+                "high_freq_factor": 4.0,
+                "original_max_position_embeddings": 16,
+            },
+        },
+    ),
+    Case(
+        "linear-rope",
+        "llama",
+        "LlamaConfig",
+        {**TINY_LLAMA, "rope_parameters": {"rope_type": "linear", "rope_theta": 100.0, "factor": 3.0}},
+    ),
+    Case(
+        "yarn-rope",
+        "llama",
+        "LlamaConfig",
+        {
+            **TINY_LLAMA,
+            "head_dim": 16,
+            "rope_parameters": {
+                "rope_type": "yarn",
+                "rope_theta": 1000.0,
+                "factor": 4.0,
+                "original_max_position_embeddings": 10,
+            },
+        },
+    ),
+    Case("window", "mistral", "MistralConfig", {**TINY_LLAMA, "sliding_window": 5}),
+    Case("plain", "qwen2", "Qwen2Config", {**TINY_LLAMA, "tie_word_embeddings": True}),
+    Case(
+        "window-of-one-layer",
+        "qwen2",
+        "Qwen2Config",
+        {**TINY_LLAMA, "use_sliding_window": True, "sliding_window": 4, "max_window_layers": 1},
+    ),
+    Case("plain", "qwen3", "Qwen3Config", {**TINY_LLAMA, "head_dim": 8}),
     Case("plain", "yanmo-ngram-bert", None, {**TINY, "ngram_rows": 50}),
     Case(
         "odd",

@@ -304,7 +304,9 @@ def _labels(content: Mapping[str, Any]) -> list[str]:
 
 def _numbered(tensors: Mapping[str, Tensor]) -> dict[int, str]:
     """Labels for a classifier whose config names none, as Hugging Face numbers them."""
-    rows = next((len(tensor) for name, tensor in tensors.items() if name.endswith("classifier.weight")), 2)
+    rows = next(
+        (len(tensor) for name, tensor in tensors.items() if name.endswith(("classifier.weight", "score.weight"))), 2
+    )
     return {i: f"LABEL_{i}" for i in range(rows)}
 
 

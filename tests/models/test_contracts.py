@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,11 +13,18 @@ import yanmo
 from tests.families import CASES, REFERENCES, Case
 from yanmo import checkpoint, models
 from yanmo.checkpoint import Checkpoint
+from yanmo.nn.init import shapes_only
 from yanmo.text.batches import Batch, Run
 from yanmo.text.tokenizer import TokenizerSettings, train
 
 TOLERANCE = 1e-5
-CLASSES = {"base": "AutoModel", "masked": "AutoModelForMaskedLM", "classify": "AutoModelForSequenceClassification"}
+CLASSES = {
+    "base": "AutoModel",
+    "masked": "AutoModelForMaskedLM",
+    "causal": "AutoModelForCausalLM",
+    "classify": "AutoModelForSequenceClassification",
+}
+LANGUAGE = ("masked", "causal")  # heads that answer for every token
 
 
 @pytest.fixture(scope="module")
@@ -24,12 +32,26 @@ def tokenizer():
     return train(["a b c d e f g h i j 天 地 玄 黄"], TokenizerSettings(kind="word", vocab=100))
 
 
+def with_heads(cases: list[Case], *kinds: str) -> list[Any]:
+    """(case, head) for every head of these kinds that the case's family has."""
+    found = [(case, head) for case in cases for head in models.find(case.family).heads if not kinds or head in kinds]
+    return [pytest.param(*pair, id=f"{pair[0].id}-{pair[1]}") for pair in found]
+
+
+def encoders(cases: list[Case]) -> list[Case]:
+    return [case for case in cases if "masked" in models.find(case.family).heads]
+
+
+def decoders(cases: list[Case]) -> list[Case]:
+    return [case for case in cases if "causal" in models.find(case.family).heads]
+
+
 def rectangle(vocabulary: int) -> tuple[Tensor, Tensor, Tensor]:
     """Ids, a mask of right padding, and types, for rows of odd lengths (two of them equal, not side by side)."""
     generator = torch.Generator().manual_seed(1)
     lengths = [7, 12, 1, 7]
-    ids = torch.randint(5, vocabulary, (4, 12), generator=generator)
     mask = torch.tensor([[1] * n + [0] * (12 - n) for n in lengths])
+    ids = torch.randint(5, vocabulary, (4, 12), generator=generator) * mask
     types = torch.randint(0, 2, (4, 12), generator=generator)
     return ids, mask, types
 
@@ -51,16 +73,16 @@ def reference(case: Case, head: str):
 
 
 def answer(model, ids: Tensor, mask: Tensor, types: Tensor, head: str) -> Tensor:
+    segments = {"token_type_ids": types} if model.config.model_type == "bert" else {}
     with torch.no_grad():
-        output = model(input_ids=ids, attention_mask=mask, token_type_ids=types)
+        output = model(input_ids=ids, attention_mask=mask, **segments)
     if head == "classify":
         return output.logits
-    values = output.logits if head == "masked" else output.last_hidden_state
+    values = output.logits if head in LANGUAGE else output.last_hidden_state
     return values * mask[..., None]
 
 
-@pytest.mark.parametrize("head", CLASSES)
-@pytest.mark.parametrize("case", REFERENCES, ids=lambda case: case.id)
+@pytest.mark.parametrize(("case", "head"), with_heads(REFERENCES))
 def test_equal_both_ways(case: Case, head: str, tokenizer, tmp_path: Path) -> None:
     """Load what transformers saved, give equal numbers; save, and transformers loads equal numbers."""
     theirs = reference(case, head)
@@ -80,7 +102,7 @@ def test_equal_both_ways(case: Case, head: str, tokenizer, tmp_path: Path) -> No
     assert (answer(again.eval(), ids, mask, types, head) - expected).abs().max() < TOLERANCE
 
 
-@pytest.mark.parametrize("case", REFERENCES, ids=lambda case: case.id)
+@pytest.mark.parametrize("case", encoders(REFERENCES), ids=lambda case: case.id)
 def test_equal_loss_and_gradients(case: Case, tokenizer, tmp_path: Path) -> None:
     """The training loss at masked positions only, and its gradient, equal those of the full computation."""
     theirs = reference(case, "masked")
@@ -122,13 +144,12 @@ def test_packing_changes_nothing(case: Case) -> None:
     ids, mask, _ = rectangle(case.values["vocab_size"])
     run = packed(ids, mask)
     with torch.no_grad():
-        together = model.encode(run)
-        alone = [model.encode(packed(ids[i : i + 1], mask[i : i + 1])) for i in range(len(ids))]
+        together = model.hidden(Batch(run))
+        alone = [model.hidden(Batch(packed(ids[i : i + 1], mask[i : i + 1]))) for i in range(len(ids))]
     assert (together - torch.cat(alone)).abs().max() < TOLERANCE
 
 
-@pytest.mark.parametrize("head", ["masked", "classify"])
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
+@pytest.mark.parametrize(("case", "head"), with_heads(CASES, *LANGUAGE, "classify"))
 def test_save_load_equal(case: Case, head: str, tokenizer, tmp_path: Path) -> None:
     model = fresh(case, head)
     opened = Checkpoint(model, models.find(case.family), head, tokenizer)
@@ -140,20 +161,82 @@ def test_save_load_equal(case: Case, head: str, tokenizer, tmp_path: Path) -> No
     assert json.loads((tmp_path / "config.json").read_text())["id2label"] == {"0": "a", "1": "b"}
 
 
-@pytest.mark.parametrize("head", ["masked", "classify"])
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
+@pytest.mark.parametrize(("case", "head"), with_heads(CASES, *LANGUAGE, "classify"))
 def test_gradients_reach_every_parameter(case: Case, head: str) -> None:
     model = fresh(case, head)
     ids, mask, types = rectangle(case.values["vocab_size"])
     run = packed(ids, mask, types)
     hidden = model.hidden(Batch(run))
-    output = model.logits(hidden) if head == "masked" else model.head(hidden, run)
+    output = model.logits(hidden) if head in LANGUAGE else model.head(hidden, run)
     (output * torch.randn_like(output)).sum().backward()
     without = [
         name for name, parameter in model.named_parameters() if parameter.grad is None or not parameter.grad.any()
     ]
     # A softmax over keys does not change when all keys shift by the same vector, so this gradient is 0 by algebra.
     assert [name for name in without if not name.endswith("key.bias")] == []
+
+
+@pytest.mark.parametrize("case", decoders(REFERENCES), ids=lambda case: case.id)
+def test_equal_causal_loss_and_gradients(case: Case, tokenizer, tmp_path: Path) -> None:
+    """The loss of every next token, and its gradient, equal those of the padded computation."""
+    theirs = reference(case, "causal")
+    theirs.save_pretrained(tmp_path)
+    tokenizer.save(tmp_path)
+    ids, mask, _ = rectangle(case.values["vocab_size"])
+    labels = torch.where(mask.bool(), ids, -100)
+    loss = theirs(input_ids=ids, attention_mask=mask, labels=labels).loss
+    loss.backward()
+
+    model = yanmo.load(tmp_path).model
+    run = packed(ids, mask)
+    told = torch.ones(len(run.ids), dtype=torch.bool)
+    told[run.ends] = False  # the last token of a row has no next one
+    logits = model.logits(model.hidden(Batch(run))[told])
+    ours = torch.nn.functional.cross_entropy(logits, run.ids.roll(-1)[told])
+    ours.backward()
+    assert abs(float(ours) - float(loss)) < TOLERANCE
+    expected = theirs.get_input_embeddings().weight.grad
+    assert (model.word.weight.grad - expected).abs().max() < TOLERANCE
+
+
+@pytest.mark.parametrize("case", decoders(CASES), ids=lambda case: case.id)
+def test_decoding_with_a_state_equals_the_full_forward(case: Case) -> None:
+    """Rows of unequal lengths, given in pieces of unequal lengths; then one by one; then after a choice of rows, a join, a rewind."""
+    model = fresh(case, "causal")
+    generator = torch.Generator().manual_seed(3)
+    rows = [torch.randint(5, case.values["vocab_size"], (n,), generator=generator) for n in (9, 14, 14)]
+
+    def full(row: Tensor) -> Tensor:
+        return model.hidden(Batch(Run(row, (len(row),))))
+
+    def give(state: Any, pieces: list[Tensor]) -> list[Tensor]:
+        run = Run(torch.cat(pieces), tuple(map(len, pieces)))
+        return list(model.decode(run, state).split(run.lengths))
+
+    with torch.no_grad():
+        expected = [full(row) for row in rows]
+        state, found, at = model.state(), [[], [], []], [0, 0, 0]
+        for sizes in ((2, 5, 5), (1, 4, 4), (3, 1, 1), (1, 1, 1), (2, 3, 3)):
+            pieces = [row[a : a + n] for row, a, n in zip(rows, at, sizes, strict=True)]
+            for part, new in zip(found, give(state, pieces), strict=True):
+                part.append(new)
+            at = [a + n for a, n in zip(at, sizes, strict=True)]
+        assert state.length == 14 and state.lengths == (9, 14, 14)
+        for part, whole in zip(found, expected, strict=True):
+            assert (torch.cat(part) - whole).abs().max() < TOLERANCE
+
+        more = [torch.randint(5, case.values["vocab_size"], (4,), generator=generator) for _ in range(4)]
+        after = [
+            full(torch.cat([row, new]))[-4:]
+            for row, new in zip([rows[2], rows[0], rows[2], rows[1]], more, strict=True)
+        ]
+        chosen = state.select(torch.tensor([2, 0])).join(state.select(torch.tensor([2, 1])))
+        kept = chosen.snapshot()
+        give(chosen, [row.flip(0) for row in more])
+        chosen.rewind(kept)
+        for step in range(4):  # one by one
+            for part, whole in zip(give(chosen, [row[step : step + 1] for row in more]), after, strict=True):
+                assert (part - whole[step]).abs().max() < TOLERANCE
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
@@ -170,13 +253,21 @@ def test_one_batch_can_be_overfitted(case: Case) -> None:
     assert float(loss) < 0.02
 
 
-def test_parameter_counts() -> None:
+COUNTS = [  # family, size, other keys, head, published parameters
+    ("bert", "base", {"vocab_size": 30522}, "base", 109_482_240),
+    ("gpt2", "base", {"vocab_size": 50257}, "causal", 124_439_808),
+    ("llama", "smollm2-135m", {"vocab_size": 49152}, "causal", 134_515_008),
+]
+
+
+@pytest.mark.parametrize(("name", "size", "keys", "head", "count"), COUNTS, ids=lambda value: str(value)[:12])
+def test_parameter_counts(name: str, size: str, keys: dict[str, Any], head: str, count: int) -> None:
     """The published size, computed without allocating a byte."""
-    family = models.find("bert")
-    config, _ = family.config.read({"vocab_size": 30522, **family.sizes["base"]}, "test")
-    with torch.device("meta"):
-        model = family.module(config, "base")
-    assert sum(p.numel() for p in model.parameters()) == 109_482_240
+    family = models.find(name)
+    config, _ = family.config.read({**keys, **family.sizes[size]}, "test")
+    with shapes_only():
+        model = family.module(config, head)
+    assert sum(p.numel() for p in model.parameters()) == count
 
 
 def test_real_weights(minilm: Path, tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ class Engine:
     def hidden(self, ids: Tensor, mask: Tensor | None = None, types: Tensor | None = None) -> Tensor:
         """Last hidden states: ids (batch, length) -> (batch, length, width), zero where the mask is."""
         run = self._pack(ids, mask, types)
-        return self._rectangle(self._model.encode(run), run, ids)
+        return self._rectangle(self._model.hidden(Batch(run)), run, ids)
 
     @torch.inference_mode()
     def logits(self, ids: Tensor, mask: Tensor | None = None, types: Tensor | None = None) -> Tensor:

@@ -12,9 +12,15 @@ from yanmo.models.base import Config, Family
 from yanmo.settings import Block
 from yanmo.text.tokenizer import TokenizerSettings
 
+# model_type -> module:name
 FAMILIES = {
-    "bert": "yanmo.models.bert",
-    "yanmo-ngram-bert": "yanmo.models.ngram_bert",
+    "bert": "yanmo.models.bert:FAMILY",
+    "gpt2": "yanmo.models.gpt2:FAMILY",
+    "llama": "yanmo.models.llama:LLAMA",
+    "mistral": "yanmo.models.llama:MISTRAL",
+    "qwen2": "yanmo.models.llama:QWEN2",
+    "qwen3": "yanmo.models.llama:QWEN3",
+    "yanmo-ngram-bert": "yanmo.models.ngram_bert:FAMILY",
 }
 FAMILY, SIZE = "bert", "mini"  # where the settings say nothing
 
@@ -39,7 +45,8 @@ def find(model_type: str) -> Family:
     """The family of a `model_type`. Raises ModelError that lists the known ones."""
     if model_type not in FAMILIES:
         raise ModelError(f"model_type '{model_type}' is not a family that Yanmo knows; known: {', '.join(FAMILIES)}")
-    family: Family = importlib.import_module(FAMILIES[model_type]).FAMILY
+    module, _, name = FAMILIES[model_type].partition(":")
+    family: Family = getattr(importlib.import_module(module), name)
     return family
 
 

@@ -35,13 +35,20 @@ class State(Protocol):
 
 
 class Model(Protocol):
-    """A family's module, as tasks see it. Encoders have `encode`; `logits` answers where the folder carries a language-model head,
-    `head` where it carries a task's. (Families that decode add `decode(run, state)`.)"""
+    """A family's module, as tasks see it. Encoders have `encode`; decoders `state` and `decode`; `logits` answers where the
+    folder carries a language-model head, `head` where it carries a task's."""
 
     config: "Config"
 
     def encode(self, run: Run) -> Tensor:
         """A run of t tokens -> hidden states (t, width)."""
+
+    def state(self) -> Any:
+        """An empty State, to be given to each call of `decode`."""
+
+    def decode(self, run: Run, state: Any = None) -> Tensor:
+        """A run of t new tokens -> hidden states (t, width), each seeing those before it in its row, also those of earlier calls with
+        this state. Without a state the run is all there is, and gradients flow."""
 
     def hidden(self, batch: Batch) -> Tensor:
         """The states a task's head reads: (t, width) of the batch's source."""
@@ -79,6 +86,7 @@ class Config:
 
     # Keys whose other values would change the numbers, and that the family does not implement: key -> values that mean "off".
     refused: ClassVar[Mapping[str, tuple[Any, ...]]] = {}
+    harmless: ClassVar[frozenset[str]] = frozenset()  # keys of this family that change no number here
 
     @classmethod
     def read(cls, content: Mapping[str, Any], where: str) -> tuple[Self, list[str]]:
@@ -101,7 +109,7 @@ class Config:
                     faults.append(f"'{key}' is {value!r}; this family implements only {cls.refused[key][0]!r}")
             else:
                 extra[key] = value
-                if key not in _HARMLESS:
+                if key not in _HARMLESS | cls.harmless:
                     unknown.append(key)
         faults += [
             f"'{name}' is missing"
@@ -122,7 +130,13 @@ class Config:
     def write(self, model_type: str, architecture: str) -> str:
         """The content of a config.json that Hugging Face's own class reads."""
         content = {**self.extra, "model_type": model_type, "architectures": [architecture]}
-        content |= {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("extra", "id2label")}
+        # None where None is the default says that there is nothing to say.
+        content |= {
+            f.name: value
+            for f in fields(self)
+            if f.name not in ("extra", "id2label")
+            and ((value := getattr(self, f.name)) is not None or f.default is not None)
+        }
         if self.id2label:
             content["id2label"] = {str(key): label for key, label in self.id2label.items()}
             content["label2id"] = {label: key for key, label in self.id2label.items()}
@@ -139,6 +153,8 @@ def _fits(value: Any, annotation: Any) -> bool:
         return any(_fits(value, inner) for inner in typing.get_args(annotation))
     if origin is tuple:
         return isinstance(value, (list, tuple)) and all(_fits(item, typing.get_args(annotation)[0]) for item in value)
+    if origin is dict:
+        return isinstance(value, dict)
     if annotation is NoneType:
         return value is None
     if annotation is float:

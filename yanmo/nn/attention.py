@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+Past = Callable[..., Tensor]  # (q, k, v, *, scale, window) -> the mix: one layer of a `cache.KeyValues`
 _recorders: list[list[list[Tensor]]] = []
 
 
@@ -42,6 +43,7 @@ def attend(
     lengths: Sequence[int] | None = None,
     key_lengths: Sequence[int] | None = None,
     causal: bool = False,
+    window: int | None = None,
     scale: float | None = None,
     dropout: float = 0.0,
 ) -> Tensor:
@@ -53,11 +55,12 @@ def attend(
     bias: added to the scores, broadcastable to (b, h, l, s); for packed rows (h, longest, longest), sliced to each row's length.
     mask: boolean, True where a key may be seen, broadcastable to (b, h, l, s); rectangles only. A query that may see nothing gets 0.
     causal: the last query sees all keys, the one before all but the last, and so on (aligned to the end of k).
+    window: with causal, a query sees itself and the window - 1 keys before it only.
     """
     for seen in _recorders:
         seen.append([])
     if lengths is None:
-        return _rectangle(q, k, v, bias=bias, mask=mask, causal=causal, scale=scale, dropout=dropout)
+        return _rectangle(q, k, v, bias=bias, mask=mask, causal=causal, window=window, scale=scale, dropout=dropout)
     if mask is not None:
         raise ValueError("packed rows need no mask: give lengths, or rectangles with a mask")
     sizes = tuple(lengths)
@@ -81,6 +84,7 @@ def attend(
             bias=None if bias is None else bias[..., :queries, :keys],
             mask=None,
             causal=causal,
+            window=window,
             scale=scale,
             dropout=dropout,
         )
@@ -132,14 +136,18 @@ def _rectangle(
     bias: Tensor | None,
     mask: Tensor | None,
     causal: bool,
+    window: int | None,
     scale: float | None,
     dropout: float,
 ) -> Tensor:
     queries, keys = q.shape[-2], k.shape[-2]
+    near = window is None or window >= keys
     # torch's own is_causal aligns to the start of k, which is right only without a cache.
-    native = causal and queries == keys and mask is None and bias is None and not _recorders
-    if causal and not native and queries > 1:
+    native = causal and near and queries == keys and mask is None and bias is None and not _recorders
+    if causal and not native and (queries > 1 or not near):
         earlier = torch.ones(queries, keys, dtype=torch.bool, device=q.device).tril(keys - queries)
+        if window is not None and not near:
+            earlier = earlier.triu(keys - queries - window + 1)
         mask = earlier if mask is None else mask & earlier
     alive = None
     if mask is not None:
@@ -172,22 +180,54 @@ def _plain(q: Tensor, k: Tensor, v: Tensor, allowed: Tensor | None, scale: float
 
 
 class SelfAttention(nn.Module):
-    """Projections, heads and `attend`: (t, width) packed rows -> (t, width). Linear layers are separate, since adapters name them."""
+    """Projections, heads and `attend`: (t, width) packed rows -> (t, width). Linear layers are separate, since adapters name them.
 
-    def __init__(self, width: int, heads: int, *, dropout: float = 0.0, bias: bool = True) -> None:
+    groups: key/value heads, each shared by heads / groups query heads. head_width: where it is not width / heads. bias: of the
+    projections; output_bias: of the last layer, where it differs. norm: makes a norm of q and of k, head by head.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        *,
+        groups: int | None = None,
+        head_width: int | None = None,
+        bias: bool = True,
+        output_bias: bool | None = None,
+        dropout: float = 0.0,
+        causal: bool = False,
+        window: int | None = None,
+        norm: Callable[[int], nn.Module] | None = None,
+    ) -> None:
         super().__init__()
-        self.query = nn.Linear(width, width, bias=bias)
-        self.key = nn.Linear(width, width, bias=bias)
-        self.value = nn.Linear(width, width, bias=bias)
-        self.output = nn.Linear(width, width, bias=bias)
-        self.heads = heads
-        self.dropout = dropout
+        self.heads, self.groups, size = heads, groups or heads, head_width or width // heads
+        self.query = nn.Linear(width, heads * size, bias=bias)
+        self.key = nn.Linear(width, self.groups * size, bias=bias)
+        self.value = nn.Linear(width, self.groups * size, bias=bias)
+        self.output = nn.Linear(heads * size, width, bias=bias if output_bias is None else output_bias)
+        self.query_norm = norm(size) if norm else nn.Identity()
+        self.key_norm = norm(size) if norm else nn.Identity()
+        self.dropout, self.causal, self.window = dropout, causal, window
 
-    def forward(self, x: Tensor, *, lengths: Sequence[int], rotate: Callable[[Tensor], Tensor] | None = None) -> Tensor:
-        """rotate: what turns q and k by position (`position.Rotary`)."""
-        q, k, v = (linear(x).unflatten(-1, (self.heads, -1)) for linear in (self.query, self.key, self.value))
+    def forward(
+        self,
+        x: Tensor,
+        *,
+        lengths: Sequence[int],
+        rotate: Callable[[Tensor], Tensor] | None = None,
+        past: Past | None = None,
+    ) -> Tensor:
+        """rotate: what turns q and k by position (`position.Rotary`). past: attends to what was decoded before, too."""
+        q = self.query_norm(self.query(x).unflatten(-1, (self.heads, -1)))
+        k = self.key_norm(self.key(x).unflatten(-1, (self.groups, -1)))
+        v = self.value(x).unflatten(-1, (self.groups, -1))
         if rotate is not None:
             q, k = rotate(q), rotate(k)
-        mixed = attend(q, k, v, lengths=lengths, dropout=self.dropout if self.training else 0.0)
+        if past is not None:
+            mixed = past(q, k, v, window=self.window)
+        else:
+            drop = self.dropout if self.training else 0.0
+            mixed = attend(q, k, v, lengths=lengths, causal=self.causal, window=self.window, dropout=drop)
         result: Tensor = self.output(mixed.flatten(-2))
         return result

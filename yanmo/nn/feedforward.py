@@ -15,7 +15,24 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "silu": F.silu,
     "swish": F.silu,
     "tanh": torch.tanh,
+    "sigmoid": torch.sigmoid,
 }
+
+
+class GatedFeedForward(nn.Module):
+    """(..., width) -> (..., width): a wider layer, multiplied by the activation of another (Shazeer 2020,
+    https://arxiv.org/abs/2002.05202)."""
+
+    def __init__(self, width: int, inner: int, activation: str, *, bias: bool = False) -> None:
+        super().__init__()
+        self.gate = nn.Linear(width, inner, bias=bias)
+        self.up = nn.Linear(width, inner, bias=bias)
+        self.down = nn.Linear(inner, width, bias=bias)
+        self.activation = ACTIVATIONS[activation]
+
+    def forward(self, x: Tensor) -> Tensor:
+        result: Tensor = self.down(self.activation(self.gate(x)) * self.up(x))
+        return result
 
 
 class FeedForward(nn.Module):

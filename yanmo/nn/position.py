@@ -1,28 +1,82 @@
 """Position by rotation: q and k are turned by an angle that grows with the token's place, so that their product knows the distance.
 
-Source: Su et al. 2021 (https://arxiv.org/abs/2104.09864), in the form that turns the two halves of a head against each other.
+Source: Su et al. 2021 (https://arxiv.org/abs/2104.09864), in the form that turns the two halves of a head against each other. For
+rows longer than those of the training, waves are slowed: `SCALINGS`, by their Hugging Face names.
 """
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 Rotate = Callable[[Tensor], Tensor]
+Scaled = tuple[Tensor, float]  # the speeds of the waves, and a factor on q and k
+
+
+def _linear(speeds: Tensor, base: float, given: Mapping[str, Any]) -> Scaled:
+    """Position interpolation (Chen et al. 2023, https://arxiv.org/abs/2306.15595)."""
+    return speeds / given["factor"], 1.0
+
+
+def _llama3(speeds: Tensor, base: float, given: Mapping[str, Any]) -> Scaled:
+    """Llama 3.1: slow waves by the factor, fast ones not, those between by degrees."""
+    turns = given["original_max_position_embeddings"] * speeds / (2 * math.pi)  # in the rows of the training
+    low, high = given["low_freq_factor"], given["high_freq_factor"]
+    fast = ((turns - low) / (high - low)).clamp(0, 1)
+    return speeds * (fast + (1 - fast) / given["factor"]), 1.0
+
+
+def _yarn(speeds: Tensor, base: float, given: Mapping[str, Any]) -> Scaled:
+    """YaRN (Peng et al. 2023, https://arxiv.org/abs/2309.00071, section 3): as llama3, with a ramp over the waves' numbers, and
+    sharper attention."""
+    factor, longest, width = given["factor"], given["original_max_position_embeddings"], 2 * len(speeds)
+
+    def number(turns: float) -> float:
+        """Of the wave that turns so often in the rows of the training."""
+        return width * math.log(longest / (turns * 2 * math.pi)) / (2 * math.log(base))
+
+    low, high = number(given.get("beta_fast") or 32), number(given.get("beta_slow") or 1)
+    if given.get("truncate", True):
+        low, high = math.floor(low), math.ceil(high)
+    low, high = max(low, 0), min(high, width - 1)
+    slow = ((torch.arange(len(speeds)) - low) / max(high - low, 0.001)).clamp(0, 1)
+    sharpness = given.get("attention_factor")
+    if sharpness is None:
+        sharpness = _sharpness(factor, given.get("mscale"), given.get("mscale_all_dim"))
+    return speeds * (1 - slow + slow / factor), sharpness
+
+
+def _sharpness(factor: float, scale: float | None, all_scale: float | None) -> float:
+    def grown(scale: float) -> float:
+        return 1.0 if factor <= 1 else 0.1 * scale * math.log(factor) + 1.0
+
+    return grown(scale) / grown(all_scale) if scale and all_scale else grown(1.0)
+
+
+SCALINGS: dict[str, Callable[[Tensor, float, Mapping[str, Any]], Scaled]] = {
+    "default": lambda speeds, base, given: (speeds, 1.0),
+    "linear": _linear,
+    "llama3": _llama3,
+    "yarn": _yarn,
+}
 
 
 class Rotary(nn.Module):
-    """(t,) positions -> a function that turns (t, heads, d). Slowest wave: 2 pi * base tokens."""
+    """(t,) positions -> a function that turns (t, heads, d). Slowest wave: 2 pi * base tokens. scaling: {"rope_type": one of
+    SCALINGS, ...} with the keys of that type."""
 
-    def __init__(self, width: int, base: float) -> None:
+    def __init__(self, width: int, base: float, scaling: Mapping[str, Any] | None = None) -> None:
         super().__init__()
-        self.width, self.base = width, base
+        self.width, self.base, self.scaling = width, base, dict(scaling or {})
 
     def forward(self, positions: Tensor) -> Rotate:
         half = self.width // 2
-        speed = self.base ** (-torch.arange(half, device=positions.device, dtype=torch.float32) / half)
-        angle = positions[:, None, None] * speed  # (t, 1, d/2)
-        cos, sin = angle.cos(), angle.sin()
+        speeds = self.base ** (-torch.arange(half, dtype=torch.float32) / half)
+        speeds, sharpness = SCALINGS[self.scaling.get("rope_type", "default")](speeds, self.base, self.scaling)
+        angle = positions[:, None, None] * speeds.to(positions.device)  # (t, 1, d/2)
+        cos, sin = angle.cos() * sharpness, angle.sin() * sharpness
 
         def rotate(x: Tensor) -> Tensor:
             a, b = x.chunk(2, -1)

@@ -41,6 +41,11 @@ class Run:
         return torch.from_numpy(np.cumsum((0, *self.lengths[:-1]))).to(self.ids.device)
 
     @cached_property
+    def ends(self) -> Tensor:
+        """(rows,) each row's last token."""
+        return torch.from_numpy(np.cumsum(self.lengths) - 1).to(self.ids.device)
+
+    @cached_property
     def row_of(self) -> Tensor:
         """(tokens,) the row that each token belongs to."""
         return torch.from_numpy(np.repeat(np.arange(len(self.lengths)), self.lengths)).to(self.ids.device)
