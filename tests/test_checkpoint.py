@@ -161,3 +161,9 @@ def test_word_vectors(kind: str, tmp_path: Path) -> None:
     (tmp_path / "x.vec").write_text("absent" + " 1" * 16, "utf-8")
     with pytest.raises(SettingsError, match=r"none of the .* words"):
         begin(asked, tmp_path)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_room_for_the_longest_row(name: str) -> None:
+    family, config = models.configure(ModelSettings(family=name, size="tiny"), 600, vocab_size=100)
+    assert getattr(config, family.positions) == 600

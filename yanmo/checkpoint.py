@@ -99,7 +99,7 @@ def start(
             say(
                 f"{settings.base}: config keys that Yanmo does not know are kept as they are: {', '.join(opened.unknown)}"
             )
-        positions = getattr(opened.config, "max_position_embeddings", longest)
+        positions = getattr(opened.config, opened.family.positions, longest)
         if positions < longest:
             raise SettingsError(
                 f"max_length: {longest} tokens, but {settings.base} has only {positions} positions; give at most {positions}"
@@ -112,9 +112,7 @@ def start(
     else:
         cutter = tokenizers.load(tokenizer.base) if tokenizer.base else tokenizers.train(texts, tokenizer)
     named = {"id2label": {str(i): label for i, label in enumerate(labels)}} if labels is not None else {}
-    family, config = models.configure(
-        settings, vocab_size=cutter.size, max_position_embeddings=max(512, longest), **named
-    )
+    family, config = models.configure(settings, max(512, longest), vocab_size=cutter.size, **named)
     model = create(family, config, head)
     if settings.vectors is not None:
         _take_vectors(model, family, cutter, settings.vectors)

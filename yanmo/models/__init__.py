@@ -70,8 +70,8 @@ def check(settings: ModelSettings, tokenizer: TokenizerSettings) -> None:
     gather(faults, "these settings contradict each other:", SettingsError)
 
 
-def configure(settings: ModelSettings, **values: Any) -> tuple[Family, Config]:
-    """A config from scratch: the named or explicit size, and `values` (vocabulary size, positions, labels)."""
+def configure(settings: ModelSettings, longest: int | None = None, **values: Any) -> tuple[Family, Config]:
+    """A config from scratch: the named or explicit size, `values` (vocabulary size, labels), and room for rows of `longest` tokens."""
     try:
         family = find(settings.family or FAMILY)
     except ModelError as error:
@@ -83,7 +83,8 @@ def configure(settings: ModelSettings, **values: Any) -> tuple[Family, Config]:
                 f"model.size: '{size}' is not a size of '{family.model_type}'; sizes: {', '.join(family.sizes)}, or explicit keys"
             )
         size = dict(family.sizes[size])
-    return family, known(family, {**values, **size, **settings.config})
+    room = {} if longest is None else {family.positions: longest}
+    return family, known(family, {**values, **room, **size, **settings.config})
 
 
 def known(family: Family, content: dict[str, Any]) -> Config:

@@ -187,6 +187,7 @@ class Family:
     # Our tensors that change when the vocabulary grows: pattern of the whole name -> how; and which of them is the token embedding.
     vocabulary: Mapping[str, Callable[[Growth, Tensor], Tensor]] = field(default_factory=dict)
     embedding: str = ""
+    positions: str = "max_position_embeddings"  # the config's key of the longest row
     aliases: Mapping[str, str] = field(default_factory=dict)  # endings of foreign names in older files -> today's
     ignorable: Sequence[str] = ()  # patterns of foreign names that may stand in a folder and are not read
 

@@ -207,5 +207,6 @@ FAMILY = Family(
     },
     vocabulary={r"word\.weight|output\.weight": Growth.rows},
     embedding="word.weight",
+    positions="n_positions",
     ignorable=(r".*attn\.(masked_)?bias", r"score\..*", r"lm_head\..*"),
 )
