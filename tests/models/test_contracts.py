@@ -120,7 +120,7 @@ def test_equal_loss_and_gradients(case: Case, tokenizer, tmp_path: Path) -> None
     logits = model.logits(model.hidden(Batch(run))[select])
     ours = torch.nn.functional.cross_entropy(logits, run.ids[select])
     ours.backward()
-    assert abs(float(ours) - float(loss)) < TOLERANCE
+    assert abs(ours.item() - loss.item()) < TOLERANCE
     expected = theirs.get_input_embeddings().weight.grad
     assert (model.embeddings.word.weight.grad - expected).abs().max() < TOLERANCE
 
@@ -194,7 +194,7 @@ def test_equal_causal_loss_and_gradients(case: Case, tokenizer, tmp_path: Path) 
     logits = model.logits(model.hidden(Batch(run))[told])
     ours = torch.nn.functional.cross_entropy(logits, run.ids.roll(-1)[told])
     ours.backward()
-    assert abs(float(ours) - float(loss)) < TOLERANCE
+    assert abs(ours.item() - loss.item()) < TOLERANCE
     expected = theirs.get_input_embeddings().weight.grad
     assert (model.word.weight.grad - expected).abs().max() < TOLERANCE
 
