@@ -82,7 +82,8 @@ def classify(question: Question) -> Plan:
             "train.rates": {"embeddings.ngrams": 4.0, "classifier": 2.0},
             "train.warmup": 0.1,
             "train.average": 0.98,
-            "train.patience": 4,
+            "train.evaluations": 5,
+            "train.patience": 3,
         }
         why = {
             "model.family": f"a fresh {find(FAMILY).about}; for a model that you have: yanmo init ... model.base=FOLDER",
@@ -111,7 +112,7 @@ def classify(question: Question) -> Plan:
     keys["train.epochs"] = round(passes) if passes >= 1 else round(passes, 2)
     minutes = question.minutes * keys["train.epochs"] / chosen.passes
     why["train.epochs"] = f"about {minutes:.1f} minutes here: {chosen.rate:,.0f} tokens a second were measured"
-    counts = {label: sum(label in row.labels for row in (*rows["train"], *rows["dev"])) for label in labels}
+    counts = {label: sum(label in row.labels for part in rows.values() for row in part) for label in labels}
     facts = {"rows": sum(map(len, rows.values())), "language": language(texts), "labels": counts}
     return _plan("finetune", question, keys, why, chosen, facts)
 
@@ -189,9 +190,7 @@ def _choose(question: Question, job: Callable[[str], fit.Job], enough: Callable[
         steps = fit.steps_within(made, 60 * question.minutes)
         passes = steps / fit.steps_per_epoch(made)
         found = Fit(size, passes, steps, _layers(made), passes * total / (60 * question.minutes))
-        say(
-            f"{size or question.base}: {found.rate:,.0f} tokens a second, {passes:,.1f} passes in {question.minutes:g} minutes"
-        )
+        say(f"{size or question.base}: {found.rate:,.0f} tokens a second, {passes:,.1f} passes in the time")
         if best is not None and not enough(found, total):
             break
         best = found
