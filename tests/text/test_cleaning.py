@@ -5,6 +5,7 @@ import csv
 import gzip
 import io
 import json
+import os
 import random
 import time
 import zipfile
@@ -121,7 +122,8 @@ def test_d1_exactly_the_corrupted_rows_are_quarantined(
 
 @pytest.mark.timeout(300)
 def test_d1_two_hundred_thousand_rows_in_twenty_seconds(tmp_path: Path) -> None:
-    """One in a hundred is bad, of all twelve kinds; with the default rules. Seconds of the processor: others may use the machine."""
+    """One in a hundred is bad, of all twelve kinds; with the default rules. Seconds of the processor, of all processes: others may use the
+    machine."""
     choose = random.Random(0)
     paths, expected = [], {}
     for format, kinds, write in (("jsonl", JSON, as_json), ("csv", CSV, as_csv)):
@@ -135,11 +137,11 @@ def test_d1_two_hundred_thousand_rows_in_twenty_seconds(tmp_path: Path) -> None:
             lines.append(bad[1](row) if bad else write(row))
         path.write_bytes(b"\n".join(lines))
         paths.append(path)
-    start = time.process_time()
+    start = sum(os.times()[:4])
     tables = run(paths, max_bad=0.01)
     found = {(row["file"], row["line"]): row["rule"] for row in rejects(*tables)}
     written = sum(1 for table in tables for _ in cleaned.kept(table))
-    assert time.process_time() - start < 20
+    assert sum(os.times()[:4]) - start < 20
     assert found == expected and len(found) == 2000
     assert written == 200_000 - 2000 + 1  # and a header
 

@@ -14,7 +14,7 @@ from yanmo.progress import bar, say
 from yanmo.settings import Block, Words
 from yanmo.tasks import OBJECTIVES
 from yanmo.text import sources
-from yanmo.text.sources import Columns
+from yanmo.text.columns import Columns
 
 
 class Rows(Block):

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from yanmo import fit, machine
+from yanmo import checkpoint, fit, hub, machine
 from yanmo.commands import finetune, pretrain
 from yanmo.errors import DataError
 from yanmo.models import find
@@ -60,7 +60,6 @@ class Fit:
 
     size: str
     passes: float  # over the rows, in the time
-    steps: int
     parameters: int  # of its layers, without embeddings
     rate: float  # tokens a second
 
@@ -98,7 +97,7 @@ def classify(question: Question) -> Plan:
         why = {"train.lr": "a pre-trained model wants small steps"}
     with tempfile.TemporaryDirectory() as folder:
         cutter = _cutter(question, texts, Path(folder), keys)
-        keys["task.max_length"], why["task.max_length"] = _longest(cutter, rows["train"])
+        keys["task.max_length"], why["task.max_length"] = _longest(cutter, rows["train"], _positions(question.base))
 
         def job(size: str) -> fit.Job:
             asked = _settings(finetune.Settings, {**keys, "data": data, "machine": question.machine}, size)
@@ -187,14 +186,12 @@ def _choose(question: Question, job: Callable[[str], fit.Job], enough: Callable[
     for size in find(FAMILY).sizes if question.base is None else ("",):
         made = job(size)
         total = int(lengths(made.train).sum())
-        steps = fit.steps_within(made, 60 * question.minutes)
-        passes = steps / fit.steps_per_epoch(made)
-        found = Fit(size, passes, steps, _layers(made), passes * total / (60 * question.minutes))
+        passes = fit.steps_within(made, 60 * question.minutes) / fit.steps_per_epoch(made)
+        found = Fit(size, passes, _layers(made), passes * total / (60 * question.minutes))
         say(f"{size or question.base}: {found.rate:,.0f} tokens a second, {passes:,.1f} passes in the time")
-        if best is not None and not enough(found, total):
-            break
-        best = found
-        if not enough(found, total):
+        fits = enough(found, total)
+        best = found if fits or best is None else best
+        if not fits:
             break
     assert best is not None  # noqa: S101 (there is a size)
     return best
@@ -214,11 +211,19 @@ def _cutter(question: Question, texts: Sequence[str], folder: Path, keys: dict[s
     return made
 
 
-def _longest(cutter: Tokenizer, rows: Sequence[sources.Example]) -> tuple[int, str]:
-    """The room that all but a hundredth of the rows need, at most 512, and why."""
+def _positions(base: str | None) -> int:
+    """The longest row that a base can read, as far as it says so; at most 512 tokens, which most models have."""
+    if base is None:
+        return 512
+    content = checkpoint.read_config(hub.resolve(base))
+    return min(512, int(content.get(find(content["model_type"]).positions, 512)))
+
+
+def _longest(cutter: Tokenizer, rows: Sequence[sources.Example], most: int) -> tuple[int, str]:
+    """The room that all but a hundredth of the rows need, at most `most`, and why."""
     sizes = np.array([2 + sum(map(len, cutter.encode_all(row.texts))) for row in rows[:2000]])
     needed = int(np.percentile(sizes, 99))
-    longest = min(512, max(32, -(-needed // 16) * 16))
+    longest = min(most, max(32, -(-needed // 16) * 16))
     return longest, f"tokens; {(sizes <= longest).mean():.0%} of the rows fit, longer ones are cut"
 
 

@@ -20,9 +20,8 @@ from yanmo.errors import DataError, gather, some
 from yanmo.progress import say
 from yanmo.settings import Block
 from yanmo.text import formats
-from yanmo.text.columns import COLUMNS as COLUMNS
+from yanmo.text.columns import COLUMNS, choose
 from yanmo.text.columns import Columns as Columns
-from yanmo.text.columns import choose
 from yanmo.text.formats.base import Fault, decoded
 from yanmo.text.formats.tables import MOST_LABELS
 
