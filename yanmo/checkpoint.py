@@ -4,7 +4,6 @@
 `config.json` holds the labels (`id2label`), `yanmo.json` what only Yanmo needs (task, columns, data hashes, versions).
 """
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from importlib.metadata import version
@@ -18,7 +17,7 @@ from yanmo import files, hub, models
 from yanmo import tasks as task_table
 from yanmo.errors import ModelError, SettingsError
 from yanmo.models import ModelSettings, hf
-from yanmo.models.base import Config, Family, heads_fault
+from yanmo.models.base import Config, Family, believed, heads_fault
 from yanmo.nn.embedding import Growth, grow, set_rows
 from yanmo.nn.init import shapes_only
 from yanmo.nn.kernels import quantised
@@ -171,12 +170,10 @@ def _take_vectors(model: nn.Module, family: Family, cutter: Tokenizer, path: Pat
 
 def read_config(folder: Path) -> dict[str, Any]:
     try:
-        content = json.loads((folder / CONFIG).read_text("utf-8"))
+        content = hf.read_json(folder / CONFIG)
     except FileNotFoundError:
         raise ModelError(f"{folder}: no {CONFIG} here, so this is not a model folder") from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise ModelError(f"{folder / CONFIG}: not readable JSON ({error})") from None
-    if not isinstance(content, dict) or not isinstance(content.get("model_type"), str):
+    if not isinstance(content.get("model_type"), str):
         raise ModelError(f"{folder / CONFIG}: expected a JSON object with 'model_type'")
     return content
 
@@ -184,12 +181,10 @@ def read_config(folder: Path) -> dict[str, Any]:
 def read_record(folder: Path) -> dict[str, Any]:
     """The content of yanmo.json; empty for a folder that Yanmo did not make."""
     try:
-        record = json.loads((folder / RECORD).read_text("utf-8"))
+        record = hf.read_json(folder / RECORD)
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{folder / RECORD}: not readable JSON ({error})") from None
-    if not isinstance(record, dict) or not isinstance(record.get("task", {}), dict):
+    if not isinstance(record.get("task", {}), dict):
         raise ModelError(f"{folder / RECORD}: expected a JSON object, and one under 'task'")
     return record
 
@@ -210,7 +205,8 @@ def load(
     folder = hub.resolve(name)
     content = read_config(folder)
     family = models.find(content["model_type"])
-    config, unknown = family.config.read(content, str(folder / CONFIG))
+    stored = hf.read_tensors(folder)
+    config, unknown = family.config.read(content, str(folder / CONFIG), len(stored))
     if changes:
         config = replace(
             models.known(family, {**_plain(config), **changes}), extra=config.extra, id2label=config.id2label
@@ -219,7 +215,7 @@ def load(
     kind = head or own
     if kind not in family.heads:
         raise ModelError(heads_fault(family, kind))
-    tensors = hf.rename(hf.read_tensors(folder), family.aliases)
+    tensors = hf.rename(stored, family.aliases)
     if kind == "classify":
         if labels is None and content.get("problem_type") not in (None, "single_label_classification"):
             raise ModelError(
@@ -229,13 +225,14 @@ def load(
             config, id2label=dict(enumerate(labels)) if labels is not None else config.id2label or _numbered(tensors)
         )
     prefix = family.prefix if any(tensor.startswith(family.prefix) for tensor in tensors) else ""
-    rules = family.rules(config, kind, prefix)
+    with believed(str(folder / CONFIG)):
+        rules = family.rules(config, kind, prefix)
     base = {rule.theirs for rule in family.rules(config, "base", prefix)}
     if labels is not None and list(labels) != _labels(content):  # another task's head has nothing to say about this one
         tensors = {
             name: t for name, t in tensors.items() if name in base or name not in {rule.theirs for rule in rules}
         }
-    with shapes_only():  # shapes are compared before a byte is allocated
+    with believed(str(folder / CONFIG)), shapes_only():  # shapes are compared before a byte is allocated
         model = family.module(config, kind)
     if quantisation := content.get("quantization_config"):
         quantised.prepare(model, quantisation)
@@ -300,7 +297,7 @@ def _labels(content: Mapping[str, Any]) -> list[str]:
     return [str(found[key]) for key in sorted(found, key=int)]
 
 
-def _numbered(tensors: Mapping[str, Tensor]) -> dict[int, str]:
+def _numbered(tensors: Mapping[str, Tensor | hf.Stored]) -> dict[int, str]:
     """Labels for a classifier whose config names none, as Hugging Face numbers them."""
     rows = next(
         (len(tensor) for name, tensor in tensors.items() if name.endswith(("classifier.weight", "score.weight"))), 2
@@ -349,8 +346,8 @@ def contents(checkpoint: Checkpoint) -> dict[str, str | dict[str, Tensor]]:
     extra = {
         key: value
         for key, value in checkpoint.config.extra.items()
-        if key not in ("quantization_config", "transformers_version")
-    }
+        if key not in ("quantization_config", "transformers_version", "torch_dtype")
+    } | {"dtype": "float32"}  # whatever was read: so is everything that is written
     if quantisation:
         extra["quantization_config"] = quantisation
     if checkpoint.head == "classify":
