@@ -42,6 +42,7 @@ class Checkpoint:
     record: dict[str, Any] = field(default_factory=dict)
     fresh: list[str] = field(default_factory=list)  # parameters that the folder lacked and that begin at random
     unknown: list[str] = field(default_factory=list)  # config keys kept but not understood
+    origin: dict[str, str] = field(default_factory=dict)  # of a model of a hub: its name, revision and hub
 
     @property
     def config(self) -> Config:
@@ -202,7 +203,8 @@ def load(
     Parts of a new head that the folder lacks begin
     at random and are listed in `fresh`; whatever else is missing, unexpected or misshapen is one ModelError.
     """
-    folder = hub.resolve(name)
+    found = hub.find(name)
+    folder = found.folder
     content = read_config(folder)
     family = models.find(content["model_type"])
     stored = hf.read_tensors(folder)
@@ -255,7 +257,7 @@ def load(
         )
     if task is not None:
         _read_own(task, folder)
-    return Checkpoint(model, family, kind, tokenizer, task, record, missing, unknown)
+    return Checkpoint(model, family, kind, tokenizer, task, record, missing, unknown, found.origin)
 
 
 def reload(checkpoint: Checkpoint, folder: Path) -> None:

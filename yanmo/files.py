@@ -190,20 +190,20 @@ def remove(path: Path) -> None:
 
 def verify(folder: Path) -> list[str]:
     """What is wrong with a folder that `write_folder` made, in words; an empty list when it is whole and nothing else is in it."""
-    faults, manifest = changed(folder), _manifest(folder)
-    if manifest is not None:
-        extra = [path for path in sorted(folder.iterdir()) if path.name not in (MANIFEST, *manifest)]
+    faults, named = changed(folder), manifest(folder)
+    if named is not None:
+        extra = [path for path in sorted(folder.iterdir()) if path.name not in (MANIFEST, *named)]
         faults += [f"{path}: does not belong here" for path in extra]
     return faults
 
 
 def changed(folder: Path) -> list[str]:
     """What is wrong with the files that the folder's manifest names, in words."""
-    manifest = _manifest(folder)
-    if manifest is None:
+    named = manifest(folder)
+    if named is None:
         return [f"{folder / MANIFEST}: missing or unreadable"]
     faults = []
-    for name, digest in manifest.items():
+    for name, digest in named.items():
         file = folder / name
         try:
             if sha256(file) != digest:
@@ -213,7 +213,7 @@ def changed(folder: Path) -> list[str]:
     return faults
 
 
-def _manifest(folder: Path) -> dict[str, str] | None:
+def manifest(folder: Path) -> dict[str, str] | None:
     """The manifest; None when it is not there or not to the letter what `seal` wrote."""
     try:
         text = (folder / MANIFEST).read_text("utf-8")

@@ -204,7 +204,7 @@ def _layers(job: fit.Job) -> int:
 def _cutter(question: Question, texts: Sequence[str], folder: Path, keys: dict[str, Any]) -> Tokenizer:
     """The tokeniser of the trial runs: the base's own, or one that is trained once and serves every size."""
     if question.base is not None:
-        return tokenizer.load(Path(question.base))
+        return tokenizer.load(hub.resolve(question.base))
     made = tokenizer.train(texts, TokenizerSettings())
     made.save(folder)
     keys["tokenizer.base"] = folder

@@ -234,7 +234,7 @@ class Stored:
         """Its numbers, in memory of their own."""
         tensor = torch.empty(self.shape, dtype=self.dtype)
         if self.nbytes:
-            room = memoryview(tensor.view(-1).view(torch.uint8).numpy())
+            room: Any = tensor.view(-1).view(torch.uint8).numpy()
             with self.file.open("rb") as opened:
                 opened.seek(self.start)
                 if opened.readinto(room) != self.nbytes:
