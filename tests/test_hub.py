@@ -143,7 +143,9 @@ def test_half_a_download_is_no_model(server: Hub, small_folder: Path, monkeypatc
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     server.broken, asked = set(), len(server.asked)
     yanmo.load("team/tiny")
-    assert not any("model.safetensors" in line for line in server.asked[asked:])  # what had arrived is not fetched again
+    assert not any(
+        "model.safetensors" in line for line in server.asked[asked:]
+    )  # what had arrived is not fetched again
 
 
 def test_damage_on_the_way_is_seen(server: Hub, small_folder: Path) -> None:
@@ -193,7 +195,7 @@ def test_without_the_library(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
 
 @pytest.mark.parametrize("name", ["../x", "/no/such", "a/b/c", "x y", "", "a" * 5000, "~nobody-here/x", "a\0b", "a@"])
 def test_what_is_neither_a_folder_nor_a_name(name: str, server: Hub) -> None:
-    with pytest.raises(ModelError, match="no such folder.*and no name on a hub"):
+    with pytest.raises(ModelError, match=r"no such folder.*and no name on a hub"):
         hub.resolve(name or "./none/such/here")
     assert server.asked == []
 
@@ -279,10 +281,10 @@ def test_a_server_as_a_hub(
     capsys.readouterr()
     assert main(["hub", "list", "revi", *words]) == 0
     assert [model["name"] for model in json.loads(capsys.readouterr().out)["models"]] == ["team/reviews"]
-    for given, source in (("team/reviews", other_folder), (f"team/reviews@{sha}", small_folder)):
+    for called, source in (("team/reviews", other_folder), (f"team/reviews@{sha}", small_folder)):
         if source == small_folder:
             del server.commits["team/reviews"][0][1]["heads.safetensors"]
-        assert main(["hub", "pull", given, f"out={tmp_path / 'out'}", *words]) == 0
+        assert main(["hub", "pull", called, f"out={tmp_path / 'out'}", *words]) == 0
         assert torch.equal(yanmo.load(tmp_path / "out").logits(IDS), yanmo.load(source).logits(IDS))
     assert files.verify(tmp_path / "out") == []
     assert not Path(constants.HF_HUB_CACHE).exists()  # the names of another hub stay out of the shared cache
@@ -324,8 +326,31 @@ HOSTILE = [
     *("..\\x", "x\\..\\y", "C:\\x", "C:x", "\\\\host\\share", "file:///etc/passwd", "http://x/y", "x:y", "x@y@z"),
     *("%2e%2e/x", "%2e%2e%2fx", "..%2fx", "..%252fx", "x%00", "x\0", "\0", "x\0/../y", "．．/x", "‥/x", "∕etc", "x／y"),
     *("-rf", "--help", ".hidden", ".git/config", "x/.git", "x/.", "_x", "x/-y", "", " ", "\t", "x/\0", "é", "研墨/x"),
-    *("manifest.json", "x/manifest.json", "x.partial", "x.partial/y", "x/y.partial", "x" * 97, "x/" + "y" * 97, "a" * 9999),
-    *("....//....//x", "..;/x", "..././x", "x/....", "x/..../..", "x?y", "x#y", "x*", "[x]", "{x,y}", "x'y", 'x"y', "x<y"),
+    *(
+        "manifest.json",
+        "x/manifest.json",
+        "x.partial",
+        "x.partial/y",
+        "x/y.partial",
+        "x" * 97,
+        "x/" + "y" * 97,
+        "a" * 9999,
+    ),
+    *(
+        "....//....//x",
+        "..;/x",
+        "..././x",
+        "x/....",
+        "x/..../..",
+        "x?y",
+        "x#y",
+        "x*",
+        "[x]",
+        "{x,y}",
+        "x'y",
+        'x"y',
+        "x<y",
+    ),
 ]
 
 
@@ -369,14 +394,18 @@ def test_m8_names_that_would_lead_elsewhere(small_folder: Path, tmp_path: Path) 
         if "@" not in name and not name.endswith((files.PARTIAL, "manifest.json", ".partial/y")):
             with pytest.raises(SettingsError):
                 hub.parse(name)
-        if not re.fullmatch(r"[A-Za-z0-9][\w.-]{0,95}(/[A-Za-z0-9][\w.-]{0,95})*", name, re.ASCII):  # as a branch may be
+        if not re.fullmatch(
+            r"[A-Za-z0-9][\w.-]{0,95}(/[A-Za-z0-9][\w.-]{0,95})*", name, re.ASCII
+        ):  # as a branch may be
             with pytest.raises(SettingsError):
                 hub.parse(f"team/x@{name}")
     assert tree(tmp_path) == {"hub"}
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.lists(st.sampled_from(["..", ".", "/", "\\", "a", "-", "~", "\0", "%2e", "\n", "@", "．", ".lock"]), max_size=8))
+@given(
+    st.lists(st.sampled_from(["..", ".", "/", "\\", "a", "-", "~", "\0", "%2e", "\n", "@", "．", ".lock"]), max_size=8)
+)
 def test_m8_names_that_nobody_thought_of(parts: list[str]) -> None:
     name = "".join(parts)
     root = Path("/hub")

@@ -141,7 +141,7 @@ def settle(path: Path) -> None:
 
 
 def write_folder(path: Path, contents: Mapping[str, Content]) -> None:
-    """A folder of these files and a manifest of their sha256 sums, whole or not at all.
+    """A folder of these files (which may stand in folders within, one deep) and a manifest of their sha256 sums, whole or not at all.
 
     An older folder of the same name is moved aside first and removed last, so that one of the two always stands.
     """
@@ -152,8 +152,12 @@ def write_folder(path: Path, contents: Mapping[str, Content]) -> None:
         try:
             disk.make(partial)
             for name, content in contents.items():
+                if not (parent := (partial / name).parent).is_dir():
+                    disk.make(parent)
                 disk.write(partial / name, content)
                 disk.sync(partial / name)
+                if parent != partial:
+                    disk.sync(parent)
             seal(partial, sorted(contents))
             if path.exists():
                 _discard(old)
@@ -192,8 +196,8 @@ def verify(folder: Path) -> list[str]:
     """What is wrong with a folder that `write_folder` made, in words; an empty list when it is whole and nothing else is in it."""
     faults, named = changed(folder), manifest(folder)
     if named is not None:
-        extra = [path for path in sorted(folder.iterdir()) if path.name not in (MANIFEST, *named)]
-        faults += [f"{path}: does not belong here" for path in extra]
+        known = {folder / MANIFEST, *(path for name in named for path in (folder / name, *(folder / name).parents))}
+        faults += [f"{path}: does not belong here" for path in sorted(folder.rglob("*")) if path not in known]
     return faults
 
 

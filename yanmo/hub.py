@@ -27,6 +27,7 @@ from yanmo.progress import say
 CONFIG, RECORD = "config.json", "yanmo.json"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}(/[A-Za-z0-9][A-Za-z0-9._-]{0,95})?")
 _REVISION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}(/[A-Za-z0-9][A-Za-z0-9._-]{0,95}){0,3}")
+_FILE = re.compile(r"([0-9]_Pooling/)?[A-Za-z0-9][A-Za-z0-9._-]*")
 _MAIN = "main"
 _SHOWN = 50  # models of a server that are listed
 _SECONDS = 10.0  # that a server may take to say what a model is
@@ -38,7 +39,13 @@ _TOKENISER = (
     *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "chat_template.jinja"),
     *("vocab.txt", "vocab.json", "merges.txt", "spiece.model", "sentencepiece.bpe.model", "tokenizer.model"),
 )
-NEEDED = (CONFIG, "generation_config.json", RECORD, *_WEIGHTS, *_ADAPTER, *_TOKENISER)
+_VECTORS = (
+    "modules.json",
+    "sentence_bert_config.json",
+    "config_sentence_transformers.json",
+    "[0-9]_Pooling/config.json",
+)
+NEEDED = (CONFIG, "generation_config.json", RECORD, *_WEIGHTS, *_ADAPTER, *_TOKENISER, *_VECTORS)
 CARRIED = (*NEEDED, "README.md", "metrics.json")
 
 
@@ -117,11 +124,11 @@ def _near(folder: Path | None) -> str:
 
 
 def chosen(names: Sequence[str], wanted: Sequence[str]) -> list[str]:
-    """Those of a model's files that are wanted: weights once, nothing from folders within."""
+    """Those of a model's files that are wanted: weights once, and of folders within only what says how vectors are pooled."""
     found = [name for name in sorted(set(names)) if any(fnmatch.fnmatchcase(name, pattern) for pattern in wanted)]
     if hf.WEIGHTS in found:
         found = [name for name in found if not name.startswith(("model-", f"{hf.WEIGHTS}."))]
-    return [name for name in found if "/" not in name and "\\" not in name]
+    return [name for name in found if _FILE.fullmatch(name)]
 
 
 # ---- hubs
@@ -182,7 +189,9 @@ class Folder:
             held = difflib.get_close_matches(name, [model["name"] for model in self.list()], n=1)
             raise ModelError(f"{name}: no such model in {self.root}{f'; did you mean {held[0]}?' if held else ''}")
         names = chosen(list(manifest), CARRIED)
-        strange = [f"{name!r}" for name in manifest if name not in names or (place / name).is_symlink()]
+        strange = [
+            f"{name!r}" for name in manifest if name not in names or (place / name).resolve() != place.resolve() / name
+        ]
         gather(strange or files.changed(place), f"{place}: not as it was put there:", ModelError)
         _fill(out, place, names)
         if files.manifest(out) != manifest:
@@ -242,7 +251,7 @@ class Server:
     def pull(self, name: str, revision: str, out: Path) -> dict[str, Any]:
         _room(out)
         found = self.fetch(name, revision, CARRIED)
-        names = chosen([path.name for path in found.folder.iterdir()], CARRIED)
+        names = chosen(_within(found.folder), CARRIED)
         _fill(out, found.folder, names)
         return {"name": name, "revision": found.origin["revision"], "files": names}
 
@@ -337,10 +346,16 @@ def pushable(folder: Path) -> list[str]:
     hf.read_tensors(folder)
     if (folder / files.MANIFEST).is_file():
         gather(files.changed(folder), f"{folder}: not as it was written; see yanmo doctor {folder}", ModelError)
-    names = chosen([path.name for path in folder.iterdir() if path.is_file()], CARRIED)
+    names = chosen(_within(folder), CARRIED)
     out = [str(folder / name) for name in names if not (folder / name).resolve().is_relative_to(folder.resolve())]
     gather(out, f"{folder}: these are links that lead out of it; push a copy (cp -rL):", ModelError)
     return names
+
+
+def _within(folder: Path) -> list[str]:
+    """The files of a folder and of those in it, by their names from there."""
+    found = [path for pattern in ("*", "*/*") for path in folder.glob(pattern) if path.is_file()]
+    return [path.relative_to(folder).as_posix() for path in found]
 
 
 def _copies(folder: Path, names: Sequence[str]) -> dict[str, Callable[[Path], Any]]:
@@ -376,7 +391,7 @@ def _described(name: str, folder: Path) -> dict[str, Any]:
         "revision": _digest(folder),
         "family": family,
         "task": task.get("name") if isinstance(task, dict) else None,
-        "bytes": sum(path.stat().st_size for path in folder.iterdir()),
+        "bytes": sum((folder / file).stat().st_size for file in _within(folder)),
     }
 
 

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from yanmo import machine
-from yanmo.errors import ModelError, gather
+from yanmo.errors import ModelError, brief, gather
 from yanmo.files import Content
 
 WEIGHTS = "model.safetensors"
@@ -187,7 +187,7 @@ def content(tensors: dict[str, Tensor]) -> Content:
     return lambda path: safetensors.torch.save_file(tensors, path, metadata={"format": "pt"})
 
 
-def rename(tensors: "Mapping[str, Tensor | Stored]", aliases: Mapping[str, str]) -> "dict[str, Tensor | Stored]":
+def rename(tensors: "Mapping[str, Stored]", aliases: Mapping[str, str]) -> "dict[str, Stored]":
     """The tensors under today's names; aliases: ending of an older name -> today's."""
     old = {name: end for name in tensors for end in aliases if name.endswith(end)}
     return {
@@ -268,7 +268,7 @@ def read_tensors(folder: Path) -> dict[str, Stored]:
     about = content.get("metadata")
     said, size = about.get("total_size") if isinstance(about, dict) else None, sum(s.nbytes for s in found.values())
     if not faults and said is not None and said != size:
-        faults.append(f"total_size is {_brief(said)}, but the tensors have {size:,} bytes")
+        faults.append(f"total_size is {brief(said)}, but the tensors have {size:,} bytes")
     gather(faults, f"{index}: the shards are not those of the index; fetch the folder anew:", ModelError, shown=12)
     return found
 
@@ -296,7 +296,7 @@ def header(file: Path) -> dict[str, Stored]:
                 raise ModelError(
                     unreadable.format(f"a header of {length:,} bytes; at most {_LARGEST_HEADER:,} are read")
                 )
-            content = _parse(opened.read(length))
+            content = _parse(opened.read(length), 100 + length // 12)  # of a tensor, three stand in 50 bytes
     except OSError as error:
         raise ModelError(unreadable.format(error.strerror)) from None
     except (ValueError, RecursionError) as error:
@@ -308,7 +308,7 @@ def header(file: Path) -> dict[str, Stored]:
     found, spans = {}, []
     for name, entry in content.items():
         if (span := _span(entry)) is None:
-            faults.append(f"{name[:200]}: {_brief(entry)}")
+            faults.append(f"{name[:200]}: {brief(entry)}")
         else:
             spans.append((*span, name))
             found[name] = Stored(file, _DTYPES[entry["dtype"]], torch.Size(entry["shape"]), 8 + length + span[0])
@@ -345,15 +345,18 @@ def read_json(file: Path) -> dict[str, Any]:
     try:
         if (size := file.stat().st_size) > LARGEST_JSON:
             raise ModelError(f"{file}: {size / 1e6:,.0f} MB; at most {LARGEST_JSON / 1e6:,.0f} MB are read")
-        return _parse(file.read_bytes())
+        return _parse(file.read_bytes(), 10_000)
     except FileNotFoundError:
         raise
     except (OSError, ValueError, RecursionError) as error:
         raise ModelError(f"{file}: not a readable JSON object ({error})") from None
 
 
-def _parse(raw: bytes) -> dict[str, Any]:
-    """Strict JSON: an object; no key twice, no NaN. Raises ValueError or RecursionError."""
+def _parse(raw: bytes, most: int) -> dict[str, Any]:
+    """Strict JSON: an object; no key twice, no NaN, at most so many brackets (which take fifty times their place in memory). Raises
+    ValueError or RecursionError."""
+    if (brackets := raw.count(b"[") + raw.count(b"{")) > most:
+        raise ValueError(f"{brackets:,} lists and objects")
     content = json.loads(raw.decode("utf-8"), object_pairs_hook=_once, parse_constant=_no_number)
     if not isinstance(content, dict):
         raise ValueError(f"expected an object, found a {type(content).__name__}")
@@ -370,11 +373,6 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _no_number(text: str) -> Any:
     raise ValueError(f"{text} is no number of JSON's")
-
-
-def _brief(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) < 200 else f"{text[:200]}..."
 
 
 def _no_weights(folder: Path) -> str:

@@ -63,6 +63,16 @@ SCALINGS: dict[str, Callable[[Tensor, float, Mapping[str, Any]], Scaled]] = {
 }
 
 
+def scalable(kind: str, given: Mapping[str, Any]) -> bool:
+    """Whether these are the keys and values that a scaling needs: its waves come out as numbers."""
+    try:
+        base = float(given["rope_theta"])
+        speeds, sharpness = SCALINGS[kind](base ** -torch.arange(0, 1, 0.25), base, given)
+    except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError):
+        return False
+    return base > 1 and bool(speeds.isfinite().all()) and math.isfinite(sharpness)
+
+
 class Rotary(nn.Module):
     """(t,) positions -> a function that turns (t, heads, d). Slowest wave: 2 pi * base tokens. scaling: {"rope_type": one of
     SCALINGS, ...} with the keys of that type."""
