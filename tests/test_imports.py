@@ -23,7 +23,7 @@ STEPS = [
     ["evaluation", "baselines", "inspection"],
     ["hub"],
     ["checkpoint"],
-    ["beginning", "page"],
+    ["beginning", "anatomy", "page"],
     ["report", "runs"],
     ["saving"],
     ["fit"],
