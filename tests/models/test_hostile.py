@@ -37,7 +37,6 @@ MB = 1 << 20
 @contextmanager
 def bounded(seconds: float, megabytes: float) -> Iterator[None]:
     """The block is over in that time of the processor and takes no more than that of new memory, at its peak."""
-    gc.collect()
     gc.freeze()  # what the other tests left is not searched for rubbish at this one's expense
     Path("/proc/self/clear_refs").write_text("5")  # the peak starts at what is held now
     before, began = _peak(), time.process_time()
