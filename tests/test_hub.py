@@ -298,23 +298,18 @@ def test_usage(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_environment_is_respected(small_folder: Path, tmp_path: Path) -> None:
-    """HF_ENDPOINT, HF_HOME and HF_HUB_OFFLINE, as a person sets them."""
+    """HF_ENDPOINT and HF_HOME, as a person sets them."""
     with serving() as running:
         running.commit("team/tiny", held(small_folder))
-        code = "import sys; from yanmo import hub; print(hub.resolve('team/tiny'))"
-        for offline in ("0", "1"):
-            environment = {"HF_ENDPOINT": running.address, "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": offline}
-            done = subprocess.run(
-                [sys.executable, "-c", code],
-                env={"PATH": "/usr/bin", "PYTHONPATH": ":".join(sys.path), **environment},
-                capture_output=True,
-                text=True,
-                check=False,
-            )
-            assert done.returncode == 0, done.stderr
-            assert str(tmp_path / "hub") in done.stdout
-            if offline == "0":
-                running.commits.clear()
+        done = subprocess.run(
+            [sys.executable, "-c", "from yanmo import hub; print(hub.resolve('team/tiny'))"],
+            env={"PYTHONPATH": ":".join(sys.path), "HF_ENDPOINT": running.address, "HF_HOME": str(tmp_path)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        assert str(tmp_path / "hub") in done.stdout
 
 
 # ---- M8
