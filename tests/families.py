@@ -38,6 +38,8 @@ TINY_DISTILBERT = {
 TINY_ROBERTA = {**TINY, "pad_token_id": 1, "type_vocab_size": 2}
 TINY_GPT2 = {"vocab_size": 67, "n_embd": 24, "n_layer": 2, "n_head": 4, "n_positions": 40, "pad_token_id": 0}
 TINY_LLAMA = {**TINY, "num_key_value_heads": 2, "pad_token_id": 0, "num_attention_heads": 4}
+TINY_XLNET = {"vocab_size": 67, "d_model": 24, "n_layer": 2, "n_head": 4, "d_inner": 40, "pad_token_id": 0}
+TINY_TRANSFORMER_XL = {"vocab_size": 67, "d_model": 24, "n_layer": 2, "n_head": 4, "d_inner": 40, "mem_len": 20}
 
 CASES = [
     Case("plain", "bert", "BertConfig", TINY),
@@ -163,6 +165,63 @@ CASES = [
         {**TINY_LLAMA, "use_sliding_window": True, "sliding_window": 4, "max_window_layers": 1},
     ),
     Case("plain", "qwen3", "Qwen3Config", {**TINY_LLAMA, "head_dim": 8}),
+    Case("plain", "xlnet", "XLNetConfig", TINY_XLNET),
+    Case(
+        "odd",
+        "xlnet",
+        "XLNetConfig",
+        {
+            **TINY_XLNET,
+            "n_head": 3,
+            "n_layer": 3,
+            "ff_activation": "relu",
+            "clamp_len": 4,
+            "tie_word_embeddings": False,
+        },
+    ),
+    Case("plain", "yanmo-transformer-xl", None, TINY_TRANSFORMER_XL),
+    Case(
+        "divided",
+        "yanmo-transformer-xl",
+        None,
+        {
+            **TINY_TRANSFORMER_XL,
+            "d_embed": 32,
+            "cutoffs": [20, 40],
+            "div_val": 4,
+            "n_head": 3,
+            "d_head": 5,
+            "clamp_len": 6,
+            "untie_r": False,
+            "pre_lnorm": True,
+        },
+    ),
+    Case(
+        "projected-untied",
+        "yanmo-transformer-xl",
+        None,
+        {
+            **TINY_TRANSFORMER_XL,
+            "d_embed": 10,
+            "cutoffs": [30],
+            "proj_share_all_but_first": False,
+            "tie_word_embeddings": False,
+        },
+    ),
+    Case(
+        "same-length",
+        "transfo-xl",
+        None,
+        {
+            **TINY_TRANSFORMER_XL,
+            "cutoffs": [25, 26, 50],
+            "same_length": True,
+            "mem_len": 6,
+            "init_range": 0.01,
+            "sample_softmax": -1,
+            "adaptive": True,
+        },
+    ),
     Case("plain", "yanmo-ngram-bert", None, {**TINY, "ngram_rows": 50}),
     Case(
         "odd",

@@ -22,6 +22,9 @@ SMALL = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "i
 NAMED = {  # what families with keys of their own call those of SMALL
     "gpt2": {"n_embd": 16, "n_layer": 1, "n_head": 2},
     "distilbert": {"dim": 16, "n_layers": 1, "n_heads": 2, "hidden_dim": 32},
+    "xlnet": {"d_model": 16, "n_layer": 1, "n_head": 2, "d_inner": 32},
+    "transfo-xl": {"d_model": 16, "n_layer": 1, "n_head": 2, "d_inner": 32},
+    "yanmo-transformer-xl": {"d_model": 16, "n_layer": 1, "n_head": 2, "d_inner": 32},
 }
 SPARE = 3  # rows of the embedding that no token has
 

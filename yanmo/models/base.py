@@ -96,7 +96,7 @@ def task_logits(part: nn.Module | None, hidden: Tensor, run: Run) -> Tensor:
     return result
 
 
-def language_logits(part: nn.Module | None, hidden: Tensor, embedding: Tensor) -> Tensor:
+def language_logits(part: nn.Module | None, hidden: Tensor, embedding: Tensor | nn.Module) -> Tensor:
     """What a model's language-model head says of states (n, width). Raises ModelError where it has none."""
     if part is None:
         raise ModelError(

@@ -65,6 +65,17 @@ class Reshaped(Same):
 
 
 @dataclass(frozen=True)
+class ByHead(Reshaped):
+    """The matrix of a linear layer, of `shape` (in, heads, width of a head) there (XLNet's projections)."""
+
+    def load(self, tensor: Tensor, shapes: Mapping[str, torch.Size]) -> dict[str, Tensor]:
+        return {self.ours: tensor.flatten(1).t() if tensor.shape == self.shape else tensor}
+
+    def save(self, tensors: Mapping[str, Tensor]) -> Tensor:
+        return tensors[self.ours].t().reshape(self.shape)
+
+
+@dataclass(frozen=True)
 class Fused:
     """Several of our tensors, joined along an axis there."""
 

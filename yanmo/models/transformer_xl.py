@@ -4,9 +4,8 @@ Attention is to the own segment and to the last `mem_len` hidden states of each 
 relative; large vocabularies have an adaptive embedding and softmax, for which token ids go from frequent to rare.
 
 `yanmo-transformer-xl` is a family of our own, since `transformers` ships the class no more. Config keys and tensor names are those
-of the class it had, so that its folders open, too, as `transfo-xl` (safetensors, with a tokenizer.json). They differ in one thing:
-there a row without a memory begins with `mem_len` vectors of zeros, which take part in the attention; here with none, as the
-authors' own code does.
+of the class it had, so that its folders open too, as `transfo-xl` (safetensors, with a tokenizer.json). The two differ in one thing:
+as there, the memory of a `transfo-xl` begins as `mem_len` vectors of zeros, which take part in the attention; ours begins empty.
 """
 
 from collections.abc import Mapping
@@ -16,11 +15,13 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from yanmo.errors import ModelError, gather
-from yanmo.models.base import Config, Family
+from yanmo.models.base import Config, Family, answers, language_logits, task_logits
 from yanmo.models.hf import Fused, Rule, Same
-from yanmo.nn.adaptive import AdaptiveEmbedding, AdaptiveSoftmax
+from yanmo.nn import init
+from yanmo.nn.adaptive import AdaptiveEmbedding, AdaptiveSoftmax, Projection, table_names
 from yanmo.nn.embedding import Growth
 from yanmo.nn.feedforward import FeedForward
+from yanmo.nn.heads import RowHead
 from yanmo.nn.relative import RelativeAttention, RelativeBiases, sinusoids
 from yanmo.nn.residual import Residual
 from yanmo.nn.segments import SegmentMemory
@@ -91,7 +92,7 @@ class TransformerXlConfig(Config):
 
 
 class TransfoXlConfig(TransformerXlConfig):
-    """As the class that `transformers` had computes it."""
+    """What folders of the class that `transformers` had say."""
 
     zeros = True
 
@@ -132,10 +133,10 @@ class TransformerXl(nn.Module):
         self.biases = None if config.untie_r else RelativeBiases(config.n_head, size)
         self.softmax: AdaptiveSoftmax | None = None
         if head == "causal":
-            self.softmax = AdaptiveSoftmax(
-                self.word, config.inner, tied=config.tie_word_embeddings, shared=config.shared
-            )
-        self.score = nn.Linear(config.d_model, len(config.id2label), bias=False) if head == "classify" else None
+            self.softmax = AdaptiveSoftmax(self.word, tied=config.tie_word_embeddings, shared=config.shared)
+        self.task_head: nn.Module | None = None
+        if head == "classify":
+            self.task_head = RowHead(config.d_model, answers(config, head), place="last", bias=False)
 
     def state(self) -> SegmentMemory:
         return SegmentMemory(self.config.mem_len, zeros=self.config.zeros)
@@ -171,53 +172,123 @@ class TransformerXl(nn.Module):
         return self.decode(batch.source)
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """Log-probabilities of the whole vocabulary, which are logits of themselves: their softmax are the probabilities."""
-        if self.softmax is None:
-            raise ModelError("this model has no language-model head; load a folder of TransfoXLLMHeadModel")
-        result: Tensor = self.softmax(hidden, self.word)
-        return result
+        """Log-probabilities of the whole vocabulary, which are logits of themselves: their softmax is the probabilities."""
+        return language_logits(self.softmax, hidden, self.word)
 
     def language_losses(self, hidden: Tensor, targets: Tensor) -> Tensor:
-        """Hidden states (n, width) and the words that follow (n,) -> (n,) cross-entropies, without those of the whole vocabulary."""
+        """Hidden states (n, width) and the ids that follow them (n,) -> (n,) cross-entropies, without the whole vocabulary's."""
         if self.softmax is None:
-            raise ModelError("this model has no language-model head; load a folder of TransfoXLLMHeadModel")
+            raise ModelError("this model has no language-model head; pre-train it, or load a folder that has one")
         return self.softmax.losses(hidden, self.word, targets)
 
     def head(self, hidden: Tensor, run: Run) -> Tensor:
-        if self.score is None:
-            raise ModelError("this model has no classification head; fine-tune it with task.name=classify")
-        result: Tensor = self.score(hidden[run.ends])
-        return result
+        return task_logits(self.task_head, hidden, run)
 
 
 def rules(config: TransformerXlConfig, head: str, prefix: str) -> list[Rule]:
     """The names of the class that `transformers` had."""
-    with init.shapes_only():
-        model = TransformerXl(config, head)
-    found: list[Rule] = [
-        Same(f"word.tables.{name}.weight", f"{prefix}word_emb.emb_layers.{number}.weight")
-        for number, name in enumerate(model.word.tables)
-    ]
-    found += [
-        Same(f"word.projections.{number}", f"{prefix}word_emb.emb_projs.{number}")
-        for number in range(len(model.word.projections))
-    ]
+    names = list(enumerate(table_names(1 + len(config.cutoffs), config.div_val)))
+    projected = config.div_val > 1 or config.inner != config.d_model
+    same = {f"word.tables.{name}.weight": f"{prefix}word_emb.emb_layers.{number}.weight" for number, name in names}
+    if projected:
+        same |= {f"word.projections.{n}.weight": f"{prefix}word_emb.emb_projs.{n}" for n, _ in names}
+    fused: list[Rule] = []
     for number in range(config.n_layer):
         ours, theirs = f"layers.{number}", f"{prefix}layers.{number}"
-        found.append(
-            Fused(
-                tuple(f"{ours}.attention.part.{name}.weight" for name in ("query", "key", "value")),
-                f"{theirs}.dec_attn.qkv_net.weight",
-            )
-        )
-        for own, other, parts in (
-            ("attention.part.output", "dec_attn.o_net", ("weight",)),
-            ("attention.part.distance", "dec_attn.r_net", ("weight",)),
-            ("attention.norm", "dec_attn.layer_norm", ("weight", "bias")),
-            ("feedforward.part.up", "pos_ff.CoreNet.0", ("weight", "bias")),
-            ("feedforward.part.down", "pos_ff.CoreNet.3", ("weight", "bias")),
-            ("feedforward.norm", "pos_ff.layer_norm", ("weight", "bias")),
-        ):
-            found += [Same(f"{ours}.{own}.{part}", f"{theirs}.{other}.{part}") for part in parts]
-    ...
-    return found
+        joined = tuple(f"{ours}.attention.part.{name}.weight" for name in ("query", "key", "value"))
+        fused.append(Fused(joined, f"{theirs}.dec_attn.qkv_net.weight"))
+        for own, other in _LAYER.items():
+            same[f"{ours}.{own}.weight"] = f"{theirs}.{other}.weight"
+            if not own.startswith("attention.part"):
+                same[f"{ours}.{own}.bias"] = f"{theirs}.{other}.bias"
+        if config.untie_r:
+            same |= {f"{ours}.biases.{own}": f"{theirs}.dec_attn.{other}" for own, other in _BIASES.items()}
+    if not config.untie_r:
+        same |= {f"biases.{own}": f"{prefix}{other}" for own, other in _BIASES.items()}
+    if head == "causal":
+        same |= {f"softmax.biases.{name}": f"crit.out_layers.{number}.bias" for number, name in names}
+        if not config.tie_word_embeddings:
+            same |= {f"softmax.tables.{name}.weight": f"crit.out_layers.{number}.weight" for number, name in names}
+        if config.cutoffs:
+            same |= {f"softmax.cluster_{part}": f"crit.cluster_{part}" for part in ("weight", "bias")}
+        own_projections = [n for n, shared in enumerate(config.shared) if projected and not shared]
+        same |= {f"softmax.projections.{n}.weight": f"crit.out_projs.{n}" for n in own_projections}
+    if head == "classify":
+        same["task_head.output.weight"] = "score.weight"
+    return [*(Same(ours, theirs) for ours, theirs in same.items()), *fused]
+
+
+_BIASES = {"content": "r_w_bias", "distance": "r_r_bias"}
+_LAYER = {
+    "attention.part.output": "dec_attn.o_net",
+    "attention.part.distance": "dec_attn.r_net",
+    "attention.norm": "dec_attn.layer_norm",
+    "feedforward.part.up": "pos_ff.CoreNet.0",
+    "feedforward.part.down": "pos_ff.CoreNet.3",
+    "feedforward.norm": "pos_ff.layer_norm",
+}
+
+
+def initialise(module: nn.Module, config: TransformerXlConfig) -> None:
+    """As the authors' code does."""
+    init.normal(module, config.init_std)
+    if isinstance(module, nn.LayerNorm):
+        nn.init.normal_(module.weight, 1.0, config.init_std)
+    if isinstance(module, RelativeBiases):
+        nn.init.normal_(module.content, 0.0, config.init_std)
+        nn.init.normal_(module.distance, 0.0, config.init_std)
+    if isinstance(module, Projection):
+        nn.init.normal_(module.weight, 0.0, config.proj_init_std)
+    if isinstance(module, AdaptiveSoftmax) and module.cluster_weight is not None and module.cluster_bias is not None:
+        nn.init.normal_(module.cluster_weight, 0.0, config.init_std)
+        nn.init.zeros_(module.cluster_bias)
+    if isinstance(module, nn.ParameterDict):  # the softmax's biases
+        for bias in module.values():
+            nn.init.zeros_(bias)
+
+
+def _size(layers: int, width: int, heads: int, inner: int, memory: int) -> dict[str, Any]:
+    return {"n_layer": layers, "d_model": width, "n_head": heads, "d_inner": inner, "mem_len": memory}
+
+
+FAMILY = Family(
+    model_type="yanmo-transformer-xl",
+    about="causal decoder that remembers earlier segments; language model, classification by the last token",
+    config=TransformerXlConfig,
+    module=TransformerXl,
+    heads={
+        "base": "YanmoTransformerXlModel",
+        "causal": "YanmoTransformerXlLMHeadModel",
+        "classify": "YanmoTransformerXlForSequenceClassification",
+    },
+    rules=rules,
+    prefix="transformer.",
+    initialise=initialise,
+    # "base" is the authors' of that name, for WikiText-103.
+    sizes={
+        "tiny": _size(2, 128, 4, 512, 128),
+        "mini": _size(4, 256, 8, 1024, 128),
+        "small": _size(8, 320, 8, 1280, 128),
+        "base": {**_size(16, 410, 10, 2100, 150), "untie_r": False},
+    },
+    vocabulary={r"(word|softmax)\.(tables|biases)\.last(\.weight)?": Growth.rows},
+    embedding="word.tables.last.weight",
+    width="d_model",
+    positions="",
+    ignorable=(
+        r"(transformer\.)?pos_emb\.inv_freq",
+        r"(transformer\.)?layers\.\d+\.dec_attn\.r_[rw]_bias",  # where the layers share them, they are there for each, too
+        r"(crit|score)\..*",
+    ),
+)
+TRANSFO_XL = replace(
+    FAMILY,
+    model_type="transfo-xl",
+    about="Transformer-XL as transformers had it",
+    config=TransfoXlConfig,
+    heads={
+        "base": "TransfoXLModel",
+        "causal": "TransfoXLLMHeadModel",
+        "classify": "TransfoXLForSequenceClassification",
+    },
+)

@@ -35,8 +35,9 @@ def shift(scores: Tensor, keys: int) -> Tensor:
     Query i and key j are s - l + i - j apart, which is column l - i + j. Read as one line, from place l on and in rows of n - 1, each
     row begins where its first key's distance stands (appendix B).
     """
-    queries = scores.shape[-2]
-    return scores.flatten(-2)[..., queries:].unflatten(-1, (queries, -1))[..., :keys]
+    *_, queries, distances = scores.shape
+    line = scores.flatten(-2)[..., queries:]
+    return line.view(*line.shape[:-1], queries, distances - 1)[..., :keys]
 
 
 def pick(scores: Tensor, keys: int, places: Tensor) -> Tensor:
