@@ -349,10 +349,16 @@ def _scales(model: nn.Module, rules: Sequence[hf.Rule]) -> list[hf.Rule]:
     names = {
         f"{name}.weight" for name, module in model.named_modules() if isinstance(module, quantised.QuantisedLinear)
     }
+
+    def scale(name: str) -> str:
+        return name.removesuffix("weight") + "scale"
+
     return [
-        hf.Same(rule.ours.removesuffix("weight") + "scale", rule.theirs.removesuffix("weight") + "scale")
+        hf.Fused(tuple(map(scale, rule.ours)), scale(rule.theirs))
+        if isinstance(rule, hf.Fused)
+        else hf.Same(scale(rule.ours), scale(rule.theirs))
         for rule in rules
-        if isinstance(rule, hf.Same) and rule.ours in names
+        if names.issuperset(rule.names)
     ]
 
 

@@ -10,6 +10,7 @@ as there, the memory of a `transfo-xl` begins as `mem_len` vectors of zeros, whi
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
@@ -59,31 +60,36 @@ class TransformerXlConfig(Config):
         "attn_type": (0,),
         "ext_len": (0,),
         "init": ("normal",),
+        "is_encoder_decoder": (False,),
         "sample_softmax": (-1, 0),
         "tie_weight": (True,),
     }
     harmless: ClassVar[frozenset[str]] = frozenset({"init_range", "tgt_len", "trainer_compatible"})
 
     def __post_init__(self) -> None:
-        faults = []
-        edges = (0, *self.cutoffs, self.vocab_size)
-        if list(edges) != sorted(set(edges)):
-            faults.append(f"cutoffs {list(self.cutoffs)}: expected to rise, between 0 and vocab_size {self.vocab_size}")
-        if self.d_model % 2:
-            faults.append(f"d_model {self.d_model} is odd; half of it are sines, half cosines")
-        if self.d_head is None and self.d_model % self.n_head:
-            faults.append(f"d_model {self.d_model} is not a multiple of n_head {self.n_head}; give d_head")
-        if self.div_val < 1 or not self.inner // self.div_val ** len(self.cutoffs):
-            faults.append(f"div_val {self.div_val} leaves nothing of d_embed {self.inner} in the last cluster")
-        if self.same_length and self.mem_len < 1:
-            faults.append("same_length: a token that sees mem_len tokens needs a mem_len of at least 1")
-        if self.tie_projs is not None and len(self.tie_projs) != 1 + len(self.cutoffs):
-            faults.append(f"tie_projs has {len(self.tie_projs)} values for {1 + len(self.cutoffs)} clusters")
-        gather(faults, "this config can't be used:", ModelError)
+        edges, width = [0, *self.cutoffs, self.vocab_size], self.d_model
+        narrow = self.div_val < 1 or self.inner < self.div_val ** len(self.cutoffs)
+        checks = (
+            (edges != sorted(set(edges)), f"cutoffs {edges[1:-1]} do not rise between 0 and vocab_size {edges[-1]}"),
+            (width % 2, f"d_model {width} is odd; half of it are sines, half cosines"),
+            (width % self.n_head and not self.d_head, f"d_model {width} is no multiple of n_head {self.n_head}"),
+            (narrow, f"div_val {self.div_val} leaves nothing of a width of {self.inner} in the last cluster"),
+            (self.same_length and not self.mem_len, "same_length needs a mem_len of at least 1"),
+            (len(self.shared) != len(edges) - 1, f"tie_projs: expected a value for each of {len(edges) - 1} clusters"),
+        )
+        gather([said for wrong, said in checks if wrong], "this config can't be used:", ModelError)
+
+    @property
+    def head_width(self) -> int:
+        return self.d_head or self.d_model // self.n_head
 
     @property
     def inner(self) -> int:
         return self.d_embed or self.d_model
+
+    @property
+    def projected(self) -> bool:
+        return self.div_val > 1 or self.inner != self.d_model
 
     @property
     def shared(self) -> tuple[bool, ...]:
@@ -102,7 +108,7 @@ class Layer(nn.Module):
 
     def __init__(self, config: TransformerXlConfig) -> None:
         super().__init__()
-        width, size = config.d_model, config.d_head or config.d_model // config.n_head
+        width, size = config.d_model, config.head_width
 
         def residual(part: nn.Module) -> Residual:
             norm = nn.LayerNorm(width, eps=config.layer_norm_epsilon)
@@ -112,9 +118,8 @@ class Layer(nn.Module):
         self.feedforward = residual(FeedForward(width, config.d_inner, "relu", dropout=config.dropout))
         self.biases = RelativeBiases(config.n_head, size) if config.untie_r else None
 
-    def forward(self, x: Tensor, *, memory: Tensor | None, biases: RelativeBiases | None, **context: Any) -> Tensor:
-        if memory is not None and self.attention.pre:
-            memory = self.attention.norm(memory)
+    def forward(self, x: Tensor, *, memory: Tensor, biases: RelativeBiases | None, **context: Any) -> Tensor:
+        memory = self.attention.norm(memory) if self.attention.pre else memory
         x = self.attention(x, memory=memory, biases=self.biases or biases, **context)
         result: Tensor = self.feedforward(x)
         return result
@@ -129,43 +134,30 @@ class TransformerXl(nn.Module):
         self.word = AdaptiveEmbedding(config.vocab_size, config.cutoffs, config.d_model, config.inner, config.div_val)
         self.dropout = nn.Dropout(config.dropout)
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.n_layer))
-        size = config.d_head or config.d_model // config.n_head
-        self.biases = None if config.untie_r else RelativeBiases(config.n_head, size)
-        self.softmax: AdaptiveSoftmax | None = None
-        if head == "causal":
-            self.softmax = AdaptiveSoftmax(self.word, tied=config.tie_word_embeddings, shared=config.shared)
-        self.task_head: nn.Module | None = None
-        if head == "classify":
-            self.task_head = RowHead(config.d_model, answers(config, head), place="last", bias=False)
+        self.biases = None if config.untie_r else RelativeBiases(config.n_head, config.head_width)
+        softmax = partial(AdaptiveSoftmax, self.word, tied=config.tie_word_embeddings, shared=config.shared)
+        self.softmax = softmax() if head == "causal" else None
+        classify = partial(RowHead, config.d_model, answers(config, head), place="last", bias=False)
+        self.task_head: nn.Module | None = classify() if head == "classify" else None
 
     def state(self) -> SegmentMemory:
         return SegmentMemory(self.config.mem_len, zeros=self.config.zeros)
 
     def decode(self, run: Run, state: SegmentMemory | None = None) -> Tensor:
-        """A state holds the memory: rows, or the segments of longer rows, are given one call after the other, in training too."""
+        """A state is the memory: the segments of long rows are given one call after the other, in training, too."""
         config = self.config
-        if state is None and config.zeros:
-            state = self.state()
+        if state is None:
+            state = self.state() if config.zeros else SegmentMemory(0)
         x = run.padded(self.dropout(self.word(run.ids)))
-        columns, mask = 0, None
-        if state is not None:
-            columns, remembered = state.begin(run.lengths, x.device)
-            # The rows' ends need no mask: nothing that follows them looks back on them.
-            mask = nn.functional.pad(remembered, (0, x.shape[1]), value=True)[:, None, None]
-        waves = sinusoids(columns + x.shape[1], 0, config.d_model, clamp=config.clamp_len, like=x)
-        waves = self.dropout(waves)
+        columns, remembered = state.begin(run.lengths, x.device)
+        # The rows' ends need no mask: nothing looks back on them.
+        mask = nn.functional.pad(remembered, (0, x.shape[1]), value=True)[:, None, None]
+        waves = self.dropout(sinusoids(columns + x.shape[1], 0, config.d_model, clamp=config.clamp_len, like=x))
+        window = config.mem_len if config.same_length else None
         for layer in self.layers:
-            x = layer(
-                x,
-                memory=None if state is None else state.turn(x),
-                biases=self.biases,
-                waves=waves,
-                mask=mask,
-                causal=True,
-                window=config.mem_len if config.same_length else None,
-            )
-        if state is not None:
-            state.end()
+            memory = state.turn(x)
+            x = layer(x, memory=memory, biases=self.biases, waves=waves, mask=mask, causal=True, window=window)
+        state.end()
         return run.flat(self.dropout(x))
 
     def hidden(self, batch: Batch) -> Tensor:
@@ -185,39 +177,6 @@ class TransformerXl(nn.Module):
         return task_logits(self.task_head, hidden, run)
 
 
-def rules(config: TransformerXlConfig, head: str, prefix: str) -> list[Rule]:
-    """The names of the class that `transformers` had."""
-    names = list(enumerate(table_names(1 + len(config.cutoffs), config.div_val)))
-    projected = config.div_val > 1 or config.inner != config.d_model
-    same = {f"word.tables.{name}.weight": f"{prefix}word_emb.emb_layers.{number}.weight" for number, name in names}
-    if projected:
-        same |= {f"word.projections.{n}.weight": f"{prefix}word_emb.emb_projs.{n}" for n, _ in names}
-    fused: list[Rule] = []
-    for number in range(config.n_layer):
-        ours, theirs = f"layers.{number}", f"{prefix}layers.{number}"
-        joined = tuple(f"{ours}.attention.part.{name}.weight" for name in ("query", "key", "value"))
-        fused.append(Fused(joined, f"{theirs}.dec_attn.qkv_net.weight"))
-        for own, other in _LAYER.items():
-            same[f"{ours}.{own}.weight"] = f"{theirs}.{other}.weight"
-            if not own.startswith("attention.part"):
-                same[f"{ours}.{own}.bias"] = f"{theirs}.{other}.bias"
-        if config.untie_r:
-            same |= {f"{ours}.biases.{own}": f"{theirs}.dec_attn.{other}" for own, other in _BIASES.items()}
-    if not config.untie_r:
-        same |= {f"biases.{own}": f"{prefix}{other}" for own, other in _BIASES.items()}
-    if head == "causal":
-        same |= {f"softmax.biases.{name}": f"crit.out_layers.{number}.bias" for number, name in names}
-        if not config.tie_word_embeddings:
-            same |= {f"softmax.tables.{name}.weight": f"crit.out_layers.{number}.weight" for number, name in names}
-        if config.cutoffs:
-            same |= {f"softmax.cluster_{part}": f"crit.cluster_{part}" for part in ("weight", "bias")}
-        own_projections = [n for n, shared in enumerate(config.shared) if projected and not shared]
-        same |= {f"softmax.projections.{n}.weight": f"crit.out_projs.{n}" for n in own_projections}
-    if head == "classify":
-        same["task_head.output.weight"] = "score.weight"
-    return [*(Same(ours, theirs) for ours, theirs in same.items()), *fused]
-
-
 _BIASES = {"content": "r_w_bias", "distance": "r_r_bias"}
 _LAYER = {
     "attention.part.output": "dec_attn.o_net",
@@ -229,38 +188,59 @@ _LAYER = {
 }
 
 
+def rules(config: TransformerXlConfig, head: str, prefix: str) -> list[Rule]:
+    """The names of the class that `transformers` had."""
+    same, fused = {}, []
+    for number, name in enumerate(table_names(1 + len(config.cutoffs), config.div_val)):
+        same[f"word.tables.{name}.weight"] = f"{prefix}word_emb.emb_layers.{number}.weight"
+        if config.projected:
+            same[f"word.projections.{number}.weight"] = f"{prefix}word_emb.emb_projs.{number}"
+        if head == "causal":
+            same[f"softmax.biases.{name}"] = f"crit.out_layers.{number}.bias"
+            if not config.tie_word_embeddings:
+                same[f"softmax.tables.{name}.weight"] = f"crit.out_layers.{number}.weight"
+    if head == "causal":
+        same |= {f"softmax.cluster_{part}": f"crit.cluster_{part}" for part in ("weight", "bias") if config.cutoffs}
+        own_projections = [n for n, shared in enumerate(config.shared) if config.projected and not shared]
+        same |= {f"softmax.projections.{n}.weight": f"crit.out_projs.{n}" for n in own_projections}
+    if head == "classify":
+        same["task_head.output.weight"] = "score.weight"
+    if not config.untie_r:
+        same |= {f"biases.{own}": f"{prefix}{other}" for own, other in _BIASES.items()}
+    for number in range(config.n_layer):
+        ours, theirs = f"layers.{number}", f"{prefix}layers.{number}"
+        for own, other in _LAYER.items():
+            parts = ("weight",) if own.startswith("attention.part") else ("weight", "bias")
+            same |= {f"{ours}.{own}.{part}": f"{theirs}.{other}.{part}" for part in parts}
+        if config.untie_r:
+            same |= {f"{ours}.biases.{own}": f"{theirs}.dec_attn.{other}" for own, other in _BIASES.items()}
+        joined = tuple(f"{ours}.attention.part.{name}.weight" for name in ("query", "key", "value"))
+        fused.append(Fused(joined, f"{theirs}.dec_attn.qkv_net.weight"))
+    return [*(Same(ours, theirs) for ours, theirs in same.items()), *fused]
+
+
 def initialise(module: nn.Module, config: TransformerXlConfig) -> None:
     """As the authors' code does."""
     init.normal(module, config.init_std)
     if isinstance(module, nn.LayerNorm):
         nn.init.normal_(module.weight, 1.0, config.init_std)
-    if isinstance(module, RelativeBiases):
-        nn.init.normal_(module.content, 0.0, config.init_std)
-        nn.init.normal_(module.distance, 0.0, config.init_std)
-    if isinstance(module, Projection):
-        nn.init.normal_(module.weight, 0.0, config.proj_init_std)
-    if isinstance(module, AdaptiveSoftmax) and module.cluster_weight is not None and module.cluster_bias is not None:
-        nn.init.normal_(module.cluster_weight, 0.0, config.init_std)
-        nn.init.zeros_(module.cluster_bias)
-    if isinstance(module, nn.ParameterDict):  # the softmax's biases
-        for bias in module.values():
-            nn.init.zeros_(bias)
+    if isinstance(module, (RelativeBiases, Projection, AdaptiveSoftmax, nn.ParameterDict)):
+        deviation = config.proj_init_std if isinstance(module, Projection) else config.init_std
+        for parameter in module.parameters(recurse=False):  # those of one axis are biases of the softmax
+            nn.init.normal_(parameter, 0.0, deviation if parameter.dim() > 1 else 0.0)
 
 
 def _size(layers: int, width: int, heads: int, inner: int, memory: int) -> dict[str, Any]:
     return {"n_layer": layers, "d_model": width, "n_head": heads, "d_inner": inner, "mem_len": memory}
 
 
+_CLASSES = {"base": "Model", "causal": "LMHeadModel", "classify": "ForSequenceClassification"}
 FAMILY = Family(
     model_type="yanmo-transformer-xl",
     about="causal decoder that remembers earlier segments; language model, classification by the last token",
     config=TransformerXlConfig,
     module=TransformerXl,
-    heads={
-        "base": "YanmoTransformerXlModel",
-        "causal": "YanmoTransformerXlLMHeadModel",
-        "classify": "YanmoTransformerXlForSequenceClassification",
-    },
+    heads={kind: f"YanmoTransformerXl{name}" for kind, name in _CLASSES.items()},
     rules=rules,
     prefix="transformer.",
     initialise=initialise,
@@ -286,9 +266,5 @@ TRANSFO_XL = replace(
     model_type="transfo-xl",
     about="Transformer-XL as transformers had it",
     config=TransfoXlConfig,
-    heads={
-        "base": "TransfoXLModel",
-        "causal": "TransfoXLLMHeadModel",
-        "classify": "TransfoXLForSequenceClassification",
-    },
+    heads={kind: f"TransfoXL{name}" for kind, name in _CLASSES.items()},
 )

@@ -13,7 +13,6 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from yanmo.errors import ModelError
 from yanmo.models.base import Config, Family, answers, language_logits, task_logits
@@ -22,7 +21,7 @@ from yanmo.nn import init
 from yanmo.nn.embedding import Growth
 from yanmo.nn.feedforward import ACTIVATIONS, FeedForward
 from yanmo.nn.heads import LanguageHead, Pooler, RowHead, TokenHead
-from yanmo.nn.relative import RelativeAttention, RelativeBiases, sinusoids
+from yanmo.nn.relative import RelativeAttention, RelativeBiases, SegmentScores, sinusoids
 from yanmo.nn.residual import Residual
 from yanmo.nn.segments import SegmentMemory
 from yanmo.text.batches import Batch, Run
@@ -50,6 +49,7 @@ class XlnetConfig(Config):
     refused: ClassVar[Mapping[str, tuple[Any, ...]]] = {
         "attn_type": ("bi",),
         "bi_data": (False,),
+        "is_encoder_decoder": (False,),
         "untie_r": (True,),
         "summary_type": ("last",),
         "summary_use_proj": (True,),
@@ -67,20 +67,6 @@ class XlnetConfig(Config):
             raise ModelError(f"d_model {self.d_model} is odd; half of it are sines, half cosines")
         if self.ff_activation not in ACTIVATIONS:
             raise ModelError(f"ff_activation '{self.ff_activation}' is not known; known: {', '.join(ACTIVATIONS)}")
-
-
-class SegmentScores(nn.Module):
-    """What a key of the query's own segment scores, and what one of another (section 2.5): (b, h, l, d) -> (b, h, l, s)."""
-
-    def __init__(self, heads: int, width: int) -> None:
-        super().__init__()
-        self.bias = nn.Parameter(torch.zeros(heads, width))
-        self.vectors = nn.Parameter(torch.zeros(2, heads, width))
-
-    def forward(self, q: Tensor, other: Tensor) -> Tensor:
-        """other (b, 1, l, s): whether a key is of another segment."""
-        own, others = ((q + self.bias[:, None]) @ self.vectors.permute(1, 2, 0)).chunk(2, -1)
-        return torch.where(other, others, own)
 
 
 class Layer(nn.Module):
@@ -107,8 +93,7 @@ class Layer(nn.Module):
 def task_head(config: XlnetConfig, kind: str) -> nn.Module | None:
     width, number = config.d_model, answers(config, kind)
     if kind in ("classify", "choose"):
-        pool = Pooler(width)
-        return RowHead(width, number, place="last", pool=pool, dropout=config.summary_last_dropout)
+        return RowHead(width, number, place="last", pool=Pooler(width), dropout=config.summary_last_dropout)
     return TokenHead(width, number) if kind in ("tag", "span") else None
 
 
@@ -122,10 +107,8 @@ class Xlnet(nn.Module):
         self.mask = nn.Parameter(torch.zeros(config.d_model))  # what the query stream begins as
         self.dropout = nn.Dropout(config.dropout)
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.n_layer))
-        tied = config.tie_word_embeddings
-        self.language: LanguageHead | None = None
-        if head == "permutation":
-            self.language = LanguageHead(config.d_model, config.vocab_size, tied=tied, bias=True)
+        language = partial(LanguageHead, config.d_model, config.vocab_size, tied=config.tie_word_embeddings, bias=True)
+        self.language = language() if head == "permutation" else None
         self.task_head = task_head(config, head)
 
     def state(self) -> SegmentMemory:
@@ -133,78 +116,57 @@ class Xlnet(nn.Module):
 
     def encode(self, run: Run, state: SegmentMemory | None = None) -> Tensor:
         """Every token sees its row, and what the state remembers of the row's earlier segments: (t, width)."""
-        order = torch.zeros_like(run.ids)
-        return self._streams(run, order, state, self.config.reuse_len or None)[0]
+        return self._attended(run, torch.zeros_like(run.ids), state, reuse=self.config.reuse_len)
 
     def permuted(self, run: Run, order: Tensor, targets: Tensor, state: SegmentMemory | None = None) -> Tensor:
-        """The query stream at the tokens that are to be predicted: (n, width), for `logits`.
+        """The query stream at the tokens to be predicted, (n, width), for `logits`.
 
-        order (t,): when each token's turn comes; a token is seen by those whose turn is later, and by its equals, so that those
-        of turn 0, which are not predicted, are seen by all. targets (n,): where in the run the predicted ones stand, rising; each
-        sees what has an earlier turn, and not itself. One that can see nothing at all attends to nothing (transformers gives it
-        all tokens alike, itself among them).
+        order (t,): when each token's turn comes. A token is seen by those of the same turn and of later ones; so those of turn 0, which
+        are not predicted, are seen by all. targets (n,): where in the run the predicted ones stand, rising; a query sees what has an
+        earlier turn than its target. One that can see nothing attends to nothing (there transformers attends to all alike).
         """
-        return self._streams(
-            run, order, state, self.config.reuse_len or None, self._queries(run, targets), order[targets]
-        )[1]
+        counts = torch.bincount(run.row_of[targets], minlength=len(run.lengths)).tolist()
+        queries = Run(run.positions[targets], tuple(counts), None if run.types is None else run.types[targets])
+        return self._attended(run, order, state, queries, order[targets], self.config.reuse_len)
 
     def decode(self, run: Run, state: SegmentMemory | None = None) -> Tensor:
         """From left to right: for each token the query stream at the place after it, which sees it and those before: (t, width)."""
         after = run.positions + 1
-        queries = Run(after, run.lengths, run.types)
-        return self._streams(run, run.positions, state, None, queries, after)[1]
+        return self._attended(run, run.positions, state, Run(after, run.lengths, run.types), after)
 
-    def _queries(self, run: Run, targets: Tensor) -> Run:
-        """The targets' places in their rows, as rows."""
-        counts = torch.bincount(run.row_of[targets], minlength=len(run.lengths))
-        types = None if run.types is None else run.types[targets]
-        return Run(run.positions[targets], tuple(counts.tolist()), types)
-
-    def _streams(
+    def _attended(
         self,
         run: Run,
         order: Tensor,
         state: SegmentMemory | None,
-        reuse: int | None,
         queries: Run | None = None,
         turns: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor]:
-        """The content stream of a run, and the query stream: queries holds the places, turns (n,) see what has an earlier one."""
-        x = run.padded(self.dropout(self.word(run.ids)))
-        columns, remembered = 0, x.new_ones(len(x), 0, dtype=torch.bool)
-        if state is not None:
-            columns, remembered = state.begin(run.lengths, x.device, reuse)
-        keys = columns + x.shape[1]
-        waves = self.dropout(sinusoids(keys, x.shape[1] - 1, x.shape[2], clamp=self.config.clamp_len, like=x))
-        turn_of = run.padded(
-            order, fill=len(run.ids) + 1
-        )  # no turn comes after that of the rows' ends, which nobody sees
+        reuse: int | None = None,
+    ) -> Tensor:
+        """The content stream of a run. Or, with queries at places (their ids) which see what has an earlier turn (n,), the query stream:
+        both go through the layers side by side."""
+        state = SegmentMemory(0) if state is None else state
+        columns, remembered = state.begin(run.lengths, run.ids.device, reuse or None)
+        tokens, never = max(run.lengths), torch.iinfo(order.dtype).max
 
-        def context(asked: Run, turns: Tensor) -> dict[str, Any]:
-            """What those of these turns see, and what is of another segment than they."""
-            earlier = turn_of[:, None] < asked.padded(turns)[..., None]
-            mask = torch.cat([remembered[:, None].expand(-1, earlier.shape[1], -1), earlier], -1)[:, None]
-            other = None
-            if run.types is not None and asked.types is not None:
-                types = F.pad(run.padded(run.types), (columns, 0))  # memory is of segment 0
-                other = (asked.padded(asked.types)[..., None] != types[:, None])[:, None]
-            return {"waves": waves, "mask": mask, "other": other}
+        def both(own: Tensor, asked: Tensor | None) -> Tensor:
+            rows = run.padded(own)
+            return rows if queries is None or asked is None else torch.cat([rows, queries.padded(asked)], 1)
 
-        content = context(run, order + 1)
-        query: dict[str, Any] = {}
-        g = x.new_zeros(len(x), 0, x.shape[2])
-        if queries is not None and turns is not None:
-            query = {**context(queries, turns), "places": columns + queries.padded(queries.ids)}
-            g = self.dropout(self.mask.expand(*query["places"].shape, -1))
+        x = self.dropout(both(self.word(run.ids), None if turns is None else self.mask.expand(len(turns), -1)))
+        keys = torch.cat([torch.where(remembered, -1, never), run.padded(order, fill=never)], 1)
+        mask = (keys[:, None] < both(order + 1, turns)[..., None])[:, None]
+        other = None
+        if run.types is not None:  # what is remembered is of segment 0
+            types = nn.functional.pad(run.padded(run.types), (columns, 0))
+            other = (both(run.types, None if queries is None else queries.types)[..., None] != types[:, None])[:, None]
+        waves = sinusoids(columns + tokens, tokens - 1, x.shape[2], clamp=self.config.clamp_len, like=x)
+        waves, places = self.dropout(waves), None if queries is None else queries.padded(queries.ids) + columns
         for layer in self.layers:
-            memory = None if state is None else state.turn(x)
-            if queries is not None:
-                g = layer(g, content=x, memory=memory, **query)
-            x = layer(x, memory=memory, **content)
-        if state is not None:
-            state.end()
-        x, g = self.dropout(x), self.dropout(g)
-        return run.flat(x), g.flatten(0, 1) if queries is None else queries.flat(g)
+            x = layer(x, memory=state.turn(x[:, :tokens]), waves=waves, mask=mask, other=other, places=places)
+        state.end()
+        x = self.dropout(x)
+        return run.flat(x[:, :tokens]) if queries is None else queries.flat(x[:, tokens:])
 
     def hidden(self, batch: Batch) -> Tensor:
         return self.encode(batch.source)
@@ -216,18 +178,18 @@ class Xlnet(nn.Module):
         return task_logits(self.task_head, hidden, run)
 
 
-_LINEAR = {
-    "attention.norm": "rel_attn.layer_norm",
-    "feedforward.part.up": "ff.layer_1",
-    "feedforward.part.down": "ff.layer_2",
-    "feedforward.norm": "ff.layer_norm",
-}
 _PROJECTIONS = {"query": "q", "key": "k", "value": "v", "distance": "r"}
 _VECTORS = {
     "biases.content": "r_w_bias",
     "biases.distance": "r_r_bias",
     "segments.bias": "r_s_bias",
     "segments.vectors": "seg_embed",
+}
+_LINEAR = {
+    "attention.norm": "rel_attn.layer_norm",
+    "feedforward.part.up": "ff.layer_1",
+    "feedforward.part.down": "ff.layer_2",
+    "feedforward.norm": "ff.layer_norm",
 }
 _SUMMARY = {"task_head.pool.dense": "sequence_summary.summary", "task_head.output": "logits_proj"}
 _HEADS = {
@@ -248,20 +210,18 @@ def rules(config: XlnetConfig, head: str, prefix: str) -> list[Rule]:
     linear = dict(_HEADS.get(head, {}))
     for number in range(config.n_layer):
         ours, theirs = f"layers.{number}", f"{prefix}layer.{number}"
-        linear |= {f"{ours}.{own}": f"{theirs}.{other}" for own, other in _LINEAR.items()}
-        part = f"{ours}.attention.part"
-        found += [
-            ByHead(f"{part}.{own}.weight", f"{theirs}.rel_attn.{other}", by_head) for own, other in _PROJECTIONS.items()
-        ]
-        found.append(Reshaped(f"{part}.output.weight", f"{theirs}.rel_attn.o", by_head))
-        found += [Same(f"{ours}.{own}", f"{theirs}.rel_attn.{other}") for own, other in _VECTORS.items()]
+        part, other = f"{ours}.attention.part", f"{theirs}.rel_attn"
+        found += [ByHead(f"{part}.{own}.weight", f"{other}.{name}", by_head) for own, name in _PROJECTIONS.items()]
+        found.append(Reshaped(f"{part}.output.weight", f"{other}.o", by_head))
+        found += [Same(f"{ours}.{own}", f"{other}.{name}") for own, name in _VECTORS.items()]
+        linear |= {f"{ours}.{own}": f"{theirs}.{name}" for own, name in _LINEAR.items()}
     if head == "permutation":
         found.append(Same("language.bias", "lm_loss.bias"))
         if not config.tie_word_embeddings:
             found.append(Same("language.output.weight", "lm_loss.weight"))
-    return found + [
-        Same(f"{ours}.{part}", f"{theirs}.{part}") for ours, theirs in linear.items() for part in ("weight", "bias")
-    ]
+    for own, name in linear.items():
+        found += [Same(f"{own}.{part}", f"{name}.{part}") for part in ("weight", "bias")]
+    return found
 
 
 def initialise(module: nn.Module, config: XlnetConfig) -> None:

@@ -6,6 +6,7 @@ worked out only where they are wanted: the first softmax chooses among the frequ
 Shapes: t tokens, n positions, width of the model, inner width of the frequent words' vectors.
 """
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -45,14 +46,14 @@ class AdaptiveEmbedding(nn.Module):
 
     def __init__(self, vocabulary: int, cutoffs: Sequence[int], width: int, inner: int, division: int) -> None:
         super().__init__()
-        self.width, self.inner, self.division = width, inner, division
+        self.inner, self.division, self.width = inner, division, width
         self.sizes = [end - start for start, end in pairwise((0, *cutoffs, vocabulary))]
         self.tables = Tables(self.sizes, inner, division)
         own = [weight.shape[1] for weight in self.tables.weights()] if division > 1 or inner != width else []
         self.projections = nn.ModuleList(Projection(size, width) for size in own)
 
     def forward(self, ids: Tensor) -> Tensor:
-        weights, scale = self.tables.weights(), self.width**0.5
+        weights, scale = self.tables.weights(), math.sqrt(self.width)
         if len(weights) == 1:
             return scale * self._projected(0, F.embedding(ids, weights[0]))
         vectors, start = weights[0].new_zeros(len(ids), self.width), 0

@@ -41,7 +41,7 @@ def shift(scores: Tensor, keys: int) -> Tensor:
 
 
 def pick(scores: Tensor, keys: int, places: Tensor) -> Tensor:
-    """The same (b, h, l, n) -> (b, h, l, s) for queries that stand anywhere: at `places` (b, l) among the keys, or just after the last."""
+    """The same for queries that are no keys, at `places` (b, p) among the last l keys or just after: (b, h, p, n) -> (b, h, p, s)."""
     column = keys - places[..., None] + torch.arange(keys, device=places.device)
     return scores.gather(-1, column[:, None].expand(-1, scores.shape[1], -1, -1))
 
@@ -55,8 +55,22 @@ class RelativeBiases(nn.Module):
         self.distance = nn.Parameter(torch.zeros(heads, width))
 
 
+class SegmentScores(nn.Module):
+    """What a key of the query's own segment scores, and what one of another (Yang et al. 2019, section 2.5): queries (b, h, l, d) and
+    whether a key is of another segment (b, 1, l, s) -> (b, h, l, s)."""
+
+    def __init__(self, heads: int, width: int) -> None:
+        super().__init__()
+        self.bias = nn.Parameter(torch.zeros(heads, width))
+        self.vectors = nn.Parameter(torch.zeros(2, heads, width))
+
+    def forward(self, q: Tensor, other: Tensor) -> Tensor:
+        own, others = ((q + self.bias[:, None]) @ self.vectors.permute(1, 2, 0)).chunk(2, -1)
+        return torch.where(other, others, own)
+
+
 class RelativeAttention(nn.Module):
-    """Attention of x (b, l, width) to the states before it and to itself -> (b, l, width). No projection has a bias."""
+    """Attention of tokens x (b, l, width) to a memory (b, m, width) and to themselves -> (b, l, width). No projection has a bias."""
 
     def __init__(self, width: int, heads: int, head_width: int, *, dropout: float = 0.0) -> None:
         super().__init__()
@@ -71,38 +85,33 @@ class RelativeAttention(nn.Module):
         self,
         x: Tensor,
         *,
+        memory: Tensor,
         waves: Tensor,
         biases: RelativeBiases,
-        memory: Tensor | None = None,
-        content: Tensor | None = None,
         places: Tensor | None = None,
         more: Callable[[Tensor], Tensor] | None = None,
         **sight: Any,
     ) -> Tensor:
-        """waves (n, width): `sinusoids` from s tokens back on. memory (b, m, width): states before the first. sight: `attend`'s mask,
-        causal, window.
+        """waves (n, width): `sinusoids` from m + l tokens back on. more: queries (b, h, l, d) -> further scores (b, h, l, s). sight:
+        `attend`'s mask, causal, window.
 
-        content (b, s - m, width), places (b, l): what is met instead of x, and where the queries stand among all s. more: the queries
-        (b, h, l, d) -> further scores (b, h, l, s).
+        places (b, p): the last p of x see and are not seen, and stand at these places among the keys (`pick`).
         """
-        source = x if content is None else content
-        if memory is not None:
-            source = torch.cat([memory, source], 1)
+        tokens = x.shape[1] - (0 if places is None else places.shape[1])
+        source = torch.cat([memory, x[:, :tokens]], 1)
         q, k, v = (
             layer(part).unflatten(-1, (self.heads, -1)).transpose(1, 2)
             for layer, part in ((self.query, x), (self.key, source), (self.value, source))
         )
         r = self.distance(waves).unflatten(-1, (self.heads, -1)).permute(1, 2, 0)  # (h, d, n)
         far = (q + biases.distance[:, None]) @ r
-        far = shift(far, k.shape[2]) if places is None else pick(far, k.shape[2], places)
-        mixed = attend(
-            q + biases.content[:, None],
-            k,
-            v,
-            bias=self.scale * (far if more is None else far + more(q)),
-            scale=self.scale,
-            dropout=self.dropout if self.training else 0.0,
-            **sight,
-        )
+        bias = shift(far[:, :, :tokens], k.shape[2])
+        if places is not None:
+            bias = torch.cat([bias, pick(far[:, :, tokens:], k.shape[2], places)], 2)
+        if more is not None:
+            bias = bias + more(q)
+        drop = self.dropout if self.training else 0.0
+        near = q + biases.content[:, None]
+        mixed = attend(near, k, v, bias=self.scale * bias, scale=self.scale, dropout=drop, **sight)
         result: Tensor = self.output(mixed.transpose(1, 2).flatten(-2))
         return result
