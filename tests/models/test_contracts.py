@@ -344,6 +344,15 @@ COUNTS = [  # family, size, other keys, head, published parameters
     ),
     ("distilbert", "base", {"vocab_size": 30522}, "base", 66_362_880),
     ("gpt2", "base", {"vocab_size": 50257}, "causal", 124_439_808),
+    ("xlnet", "base", {"vocab_size": 32000}, "base", 116_718_336),
+    ("xlnet", "base", {"vocab_size": 32000}, "permutation", 116_750_336),
+    (
+        "yanmo-transformer-xl",
+        "base",
+        {"vocab_size": 267_735, "cutoffs": [20_000, 40_000, 200_000]},
+        "causal",
+        151_107_538,
+    ),
     ("llama", "smollm2-135m", {"vocab_size": 49152}, "causal", 134_515_008),
 ]
 

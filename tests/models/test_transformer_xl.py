@@ -2,6 +2,7 @@
 
 import json
 import math
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tests.models.test_contracts import TOLERANCE, tokenizer  # noqa: F401 (a fixture)
-from yanmo import checkpoint, models
+from yanmo import beginning, checkpoint, models
 from yanmo.checkpoint import Checkpoint
 from yanmo.compression.quantise import quantise
-from yanmo.errors import ModelError
+from yanmo.errors import ModelError, SettingsError
+from yanmo.models import ModelSettings
 from yanmo.text.batches import Run
+from yanmo.text.tokenizer import TokenizerSettings, add
 
 TINY = {"vocab_size": 30, "d_model": 8, "n_layer": 2, "n_head": 2, "d_inner": 12, "mem_len": 5}
 CONFIGS: dict[str, dict[str, Any]] = {
@@ -231,6 +234,54 @@ def test_int8_layers_in_a_folder(tokenizer: Any, tmp_path: Path) -> None:  # noq
     run = Run(torch.arange(9), (4, 5))
     with torch.no_grad():
         assert torch.equal(again.decode(run), model.decode(run))
+
+
+def test_a_head_on_a_base(tokenizer: Any, tmp_path: Path) -> None:  # noqa: F811
+    """What a softmax has of its own begins as that of a fresh model; the rest is the base's."""
+    model = made(CONFIGS["divided"], "base")
+    checkpoint.write(tmp_path, Checkpoint(model, models.find("yanmo-transformer-xl"), "base", tokenizer))
+    opened = checkpoint.load(tmp_path, head="causal")
+    own = {"softmax.biases.0", "softmax.biases.1", "softmax.biases.last", "softmax.projections.0.weight"}
+    assert set(opened.fresh) == own | {"softmax.cluster_weight", "softmax.cluster_bias"}
+    softmax: Any = opened.model.softmax
+    assert not any(bias.any() for bias in [*softmax.biases.values(), softmax.cluster_bias])
+    assert 0 < softmax.cluster_weight.std() < 0.05 and 0 < softmax.projections["0"].weight.std() < 0.05
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(opened.model.state_dict()[name], tensor), name
+
+
+@pytest.mark.parametrize("name", ["clusters", "divided", "untied", "untied, divided"])
+def test_the_vocabulary_grows_at_its_end(name: str, tokenizer: Any) -> None:  # noqa: F811
+    """The rarest cluster takes the new tokens; what the model says of rows without them changes only by their share."""
+    model = made({**CONFIGS[name], "vocab_size": tokenizer.size, "cutoffs": [7, 12]})
+    opened = Checkpoint(model, models.find("yanmo-transformer-xl"), "causal", tokenizer)
+    larger = checkpoint.extend(opened, add(tokenizer, ["ab", "天地", "xyz"]), "x").model.eval()
+    run = Run(torch.arange(tokenizer.size), (9, tokenizer.size - 9))
+    with torch.no_grad():
+        before, after = model.decode(run), larger.decode(run)
+        assert torch.equal(before, after)
+        told, now = model.logits(before), larger.logits(after)
+    assert now.shape[1] == tokenizer.size + 3
+    assert (now.exp().sum(1) - 1).abs().max() < TOLERANCE
+    assert (now[:, :12] - told[:, :12]).abs().max() < TOLERANCE
+    kept = now[:, 12 : tokenizer.size].log_softmax(1) - told[:, 12:].log_softmax(1)
+    assert kept.abs().max() < TOLERANCE
+
+
+def test_word_vectors_need_one_table(tmp_path: Path) -> None:
+    (tmp_path / "x.vec").write_text("a " + "1 " * 8, "utf-8")
+    for config, refused in (({"cutoffs": [7]}, False), ({"cutoffs": [7], "div_val": 2}, True)):
+        asked = ModelSettings(family="yanmo-transformer-xl", size={**TINY, **config}, vectors=tmp_path / "x.vec")
+        with pytest.raises(SettingsError, match="no embedding of all tokens") if refused else nullcontext():
+            beginning.start(
+                asked,
+                TokenizerSettings(kind="word", vocab=30),
+                "causal",
+                folder=tmp_path,
+                resuming=False,
+                texts=["a b c d e f g h i j k"] * 3,
+                longest=9,
+            )
 
 
 @pytest.mark.parametrize(

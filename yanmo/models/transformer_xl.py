@@ -104,7 +104,7 @@ class TransfoXlConfig(TransformerXlConfig):
 
 
 class Layer(nn.Module):
-    """(b, l, width), and the states before it (b, m, width) -> (b, l, width)."""
+    """One decoder layer: (b, l, width), and the states before it (b, m, width) -> (b, l, width)."""
 
     def __init__(self, config: TransformerXlConfig) -> None:
         super().__init__()
@@ -237,7 +237,8 @@ def _size(layers: int, width: int, heads: int, inner: int, memory: int) -> dict[
 _CLASSES = {"base": "Model", "causal": "LMHeadModel", "classify": "ForSequenceClassification"}
 FAMILY = Family(
     model_type="yanmo-transformer-xl",
-    about="causal decoder that remembers earlier segments; language model, classification by the last token",
+    about="a causal decoder that remembers the segments before, with relative positions",
+    paper="Dai et al. 2019, https://arxiv.org/abs/1901.02860",
     config=TransformerXlConfig,
     module=TransformerXl,
     heads={kind: f"YanmoTransformerXl{name}" for kind, name in _CLASSES.items()},
@@ -264,7 +265,7 @@ FAMILY = Family(
 TRANSFO_XL = replace(
     FAMILY,
     model_type="transfo-xl",
-    about="Transformer-XL as transformers had it",
+    about="Transformer-XL as folders of transformers' former class have it",
     config=TransfoXlConfig,
     heads={kind: f"TransfoXL{name}" for kind, name in _CLASSES.items()},
 )

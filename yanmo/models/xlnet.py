@@ -237,7 +237,8 @@ def _size(layers: int, width: int, heads: int) -> dict[str, int]:
 
 FAMILY = Family(
     model_type="xlnet",
-    about="bidirectional encoder trained in any order, with a memory; classification by the last token",
+    about="a bidirectional encoder that learns to predict tokens in any order, with a memory",
+    paper="Yang et al. 2019, https://arxiv.org/abs/1906.08237",
     config=XlnetConfig,
     module=Xlnet,
     heads={

@@ -21,7 +21,7 @@ def table_names(clusters: int, division: int) -> list[str]:
 
 
 class Tables(nn.ModuleDict):
-    """The words' vectors: each table `division` times narrower than the one before."""
+    """A table of vectors a cluster, each `division` times narrower than the one before."""
 
     def __init__(self, sizes: Sequence[int], inner: int, division: int) -> None:
         names, rows = table_names(len(sizes), division), sizes if division > 1 else [sum(sizes)]
@@ -41,8 +41,9 @@ class Projection(nn.Module):
 
 
 class AdaptiveEmbedding(nn.Module):
-    """(t,) ids -> (t, width), times the root of width (Vaswani et al. 2017, section 3.4). cutoffs: the first id of each cluster but the
-    first. division: 1 where all words' vectors are of the inner width."""
+    """The words' vectors, times the root of width (Vaswani et al. 2017, section 3.4): (t,) ids -> (t, width).
+
+    cutoffs: the first id of each cluster but the first. division: 1 where all vectors are of the inner width."""
 
     def __init__(self, vocabulary: int, cutoffs: Sequence[int], width: int, inner: int, division: int) -> None:
         super().__init__()
@@ -75,7 +76,7 @@ class AdaptiveEmbedding(nn.Module):
 
 
 class AdaptiveSoftmax(nn.Module):
-    """The probabilities of the next word, beside an embedding with the same clusters.
+    """The log-probabilities of the next word: (n, width) and the embedding with the same clusters -> (n, vocabulary).
 
     tied: the embedding's vectors are the output's, too. shared: of each cluster, whether the embedding's projection is, used the
     other way round. What is not shared is its own.
@@ -98,7 +99,6 @@ class AdaptiveSoftmax(nn.Module):
         )
 
     def forward(self, hidden: Tensor, embedding: AdaptiveEmbedding) -> Tensor:
-        """(n, width) -> (n, vocabulary) log-probabilities."""
         first = self._scores(hidden, embedding, 0).log_softmax(-1)
         found = [first[:, : self.sizes[0]]]
         for number in range(1, len(self.sizes)):

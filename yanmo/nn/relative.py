@@ -47,7 +47,7 @@ def pick(scores: Tensor, keys: int, places: Tensor) -> Tensor:
 
 
 class RelativeBiases(nn.Module):
-    """u and v: what a query adds to itself where it meets a key's content, and where it meets its distance."""
+    """What a query adds to itself where it meets a key's content (u), and where it meets its distance (v): (heads, d) each."""
 
     def __init__(self, heads: int, width: int) -> None:
         super().__init__()
@@ -56,8 +56,8 @@ class RelativeBiases(nn.Module):
 
 
 class SegmentScores(nn.Module):
-    """What a key of the query's own segment scores, and what one of another (Yang et al. 2019, section 2.5): queries (b, h, l, d) and
-    whether a key is of another segment (b, 1, l, s) -> (b, h, l, s)."""
+    """What a key of the query's own segment scores, and what one of another: queries (b, h, l, d), and whether a key is of another
+    segment (b, 1, l, s), -> (b, h, l, s). Yang et al. 2019, section 2.5."""
 
     def __init__(self, heads: int, width: int) -> None:
         super().__init__()
@@ -70,7 +70,8 @@ class SegmentScores(nn.Module):
 
 
 class RelativeAttention(nn.Module):
-    """Attention of tokens x (b, l, width) to a memory (b, m, width) and to themselves -> (b, l, width). No projection has a bias."""
+    """Attention to a memory (b, m, width) and to the tokens themselves by how far back they lie: (b, l, width) -> (b, l, width). No
+    projection has a bias."""
 
     def __init__(self, width: int, heads: int, head_width: int, *, dropout: float = 0.0) -> None:
         super().__init__()
