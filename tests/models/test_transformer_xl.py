@@ -253,9 +253,9 @@ def test_a_head_on_a_base(tokenizer: Any, tmp_path: Path) -> None:  # noqa: F811
 @pytest.mark.parametrize("name", ["clusters", "divided", "untied", "untied, divided"])
 def test_the_vocabulary_grows_at_its_end(name: str, tokenizer: Any) -> None:  # noqa: F811
     """The rarest cluster takes the new tokens; what the model says of rows without them changes only by their share."""
-    model = made({**CONFIGS[name], "vocab_size": tokenizer.size, "cutoffs": [7, 12]})
+    model = made({"d_embed": 32, **CONFIGS[name], "vocab_size": tokenizer.size, "cutoffs": [7, 12]})
     opened = Checkpoint(model, models.find("yanmo-transformer-xl"), "causal", tokenizer)
-    larger = checkpoint.extend(opened, add(tokenizer, ["ab", "天地", "xyz"]), "x").model.eval()
+    larger = beginning.extend(opened, add(tokenizer, ["ab", "天地", "xyz"]), "x").model.eval()
     run = Run(torch.arange(tokenizer.size), (9, tokenizer.size - 9))
     with torch.no_grad():
         before, after = model.decode(run), larger.decode(run)
@@ -275,7 +275,7 @@ def test_word_vectors_need_one_table(tmp_path: Path) -> None:
         with pytest.raises(SettingsError, match="no embedding of all tokens") if refused else nullcontext():
             beginning.start(
                 asked,
-                TokenizerSettings(kind="word", vocab=30),
+                TokenizerSettings(kind="word", vocab=100),
                 "causal",
                 folder=tmp_path,
                 resuming=False,
