@@ -1,5 +1,5 @@
 """Directory <-> (model, tokenizer, task). The directory is the Hugging Face layout, so there is nothing to convert:
-`transformers` opens it wherever it has the class.
+`transformers` opens it wherever it has the class. A GGUF file is read as the directory that it was made of.
 
 `config.json` holds the labels (`id2label`), `yanmo.json` what only Yanmo needs (task, columns, data hashes, versions).
 """
@@ -17,15 +17,17 @@ from torch import Tensor, nn
 from yanmo import files, hub, models
 from yanmo import tasks as task_table
 from yanmo.errors import ModelError, SettingsError
-from yanmo.models import ModelSettings, hf
+from yanmo.models import ModelSettings, gguf, hf
 from yanmo.models.base import Config, Family, heads_fault
 from yanmo.nn.embedding import Growth, grow, set_rows
 from yanmo.nn.init import shapes_only
 from yanmo.nn.kernels import quantised
 from yanmo.progress import say
 from yanmo.tasks.base import Task
+from yanmo.text import chat as chats
 from yanmo.text import tokenizer as tokenizers
 from yanmo.text import vectors
+from yanmo.text.chat import Chat
 from yanmo.text.tokenizer import Tokenizer, TokenizerSettings
 
 CONFIG, RECORD, HEADS = "config.json", "yanmo.json", "heads.safetensors"
@@ -40,6 +42,7 @@ class Checkpoint:
     head: str  # the head kind that the model carries
     tokenizer: Tokenizer
     task: Task | None = None
+    chat: Chat | None = None
     record: dict[str, Any] = field(default_factory=dict)
     fresh: list[str] = field(default_factory=list)  # parameters that the folder lacked and that begin at random
     unknown: list[str] = field(default_factory=list)  # config keys kept but not understood
@@ -127,6 +130,8 @@ def expected(settings: ModelSettings, tokenizer: TokenizerSettings) -> int:
     if settings.base is not None:
         folder = hub.resolve(settings.base)
         models.find(read_config(folder)["model_type"])
+        if folder.is_file():
+            return gguf.File(folder).parameters
         return sum(file.stat().st_size for file in folder.glob("*.safetensors")) // 4
     vocabulary = tokenizers.load(tokenizer.base).size if tokenizer.base else tokenizer.vocab or tokenizers.VOCAB
     family, config = models.configure(settings, vocab_size=vocabulary)
@@ -170,6 +175,9 @@ def _take_vectors(model: nn.Module, family: Family, cutter: Tokenizer, path: Pat
 
 
 def read_config(folder: Path) -> dict[str, Any]:
+    """The content of config.json, or what a GGUF file says in its place."""
+    if folder.is_file():
+        return gguf.File(folder).content
     try:
         content = json.loads((folder / CONFIG).read_text("utf-8"))
     except FileNotFoundError:
@@ -201,16 +209,17 @@ def load(
     labels: Sequence[str] | None = None,
     changes: Mapping[str, Any] | None = None,
 ) -> Checkpoint:
-    """Open a run folder or any Hugging Face folder of a known family.
+    """Open a run folder, any Hugging Face folder of a known family, or a GGUF file of one.
 
     head: the kind wanted (default: the folder's own). labels: those of a new task. changes: config keys to set.
     Parts of a new head that the folder lacks begin
     at random and are listed in `fresh`; whatever else is missing, unexpected or misshapen is one ModelError.
     """
     folder = hub.resolve(name)
-    content = read_config(folder)
+    file = gguf.File(folder) if folder.is_file() else None
+    content = file.content if file else read_config(folder)
     family = models.find(content["model_type"])
-    config, unknown = family.config.read(content, str(folder / CONFIG))
+    config, unknown = family.config.read(content, str(folder if file else folder / CONFIG))
     if changes:
         config = replace(
             models.known(family, {**_plain(config), **changes}), extra=config.extra, id2label=config.id2label
@@ -219,7 +228,7 @@ def load(
     kind = head or own
     if kind not in family.heads:
         raise ModelError(heads_fault(family, kind))
-    tensors = hf.rename(hf.read_tensors(folder), family.aliases)
+    tensors = hf.rename(file.weights() if file else hf.read_tensors(folder), family.aliases)
     if kind == "classify":
         if labels is None and content.get("problem_type") not in (None, "single_label_classification"):
             raise ModelError(
@@ -246,8 +255,8 @@ def load(
         fresh = [name for rule in rules if rule.theirs not in base or "pooler" in rule.theirs for name in rule.names]
     missing = hf.load(model, rules, tensors, where=str(folder), ignorable=family.ignorable, fresh=fresh)
     _materialise(model, family, config, missing)
-    record = read_record(folder)
-    tokenizer = tokenizers.load(folder)
+    record = {} if file else read_record(folder)
+    tokenizer = file.tokenizer() if file else tokenizers.load(folder)
     _fits(tokenizer, config, folder)
     task = None
     if head is None and record.get("task"):
@@ -258,7 +267,9 @@ def load(
         )
     if task is not None:
         _read_own(task, folder)
-    return Checkpoint(model, family, kind, tokenizer, task, record, missing, unknown)
+    chat = file.chat() if file else chats.read(folder)
+    unknown += file.unknown if file else []
+    return Checkpoint(model, family, kind, tokenizer, task, chat, record, missing, unknown)
 
 
 def reload(checkpoint: Checkpoint, folder: Path) -> None:
@@ -356,15 +367,9 @@ def contents(checkpoint: Checkpoint) -> dict[str, str | dict[str, Tensor]]:
     if checkpoint.head == "classify":
         extra["problem_type"] = "single_label_classification"
     config = replace(checkpoint.config, extra=extra)
-    special = {
-        f"{name}_token": checkpoint.tokenizer.inner.id_to_token(id)
-        for name, id in _special(checkpoint.tokenizer)
-        if id is not None
-    }
     found: dict[str, str | dict[str, Tensor]] = {
         CONFIG: config.write(family.model_type, family.heads[checkpoint.head]),
-        tokenizers.FILE: checkpoint.tokenizer.content(),
-        "tokenizer_config.json": files.to_json({"tokenizer_class": "PreTrainedTokenizerFast", **special}),
+        **chats.contents(checkpoint.tokenizer, config.extra, checkpoint.chat),
         hf.WEIGHTS: hf.save(model, rules),
     }
     record = {**checkpoint.record, "yanmo": version("yanmo")}
@@ -386,13 +391,3 @@ def write(folder: Path, checkpoint: Checkpoint) -> list[str]:
     for name, content in parts.items():
         files.write_file(folder / name, content)
     return list(parts)
-
-
-def _special(tokenizer: Tokenizer) -> list[tuple[str, int | None]]:
-    return [
-        ("pad", tokenizer.pad),
-        ("unk", tokenizer.unknown),
-        ("cls", tokenizer.cls),
-        ("sep", tokenizer.sep),
-        ("mask", tokenizer.mask),
-    ]

@@ -8,16 +8,18 @@ from torch import Tensor, nn
 
 from yanmo import checkpoint, evaluation
 from yanmo.checkpoint import Checkpoint
+from yanmo.decoding import loop
 from yanmo.errors import ModelError
 from yanmo.models.base import Model
 from yanmo.tasks.base import Answer, Task
 from yanmo.text.batches import Batch, Run
+from yanmo.text.chat import Messages
 from yanmo.text.sources import Example
 from yanmo.text.tokenizer import Tokenizer
 
 
 def load(name: str | Path, *, device: str | torch.device = "cpu") -> "Engine":
-    """Open a run folder, or any Hugging Face folder of a known family. Raises ModelError."""
+    """Open a run folder, any Hugging Face folder of a known family, or a GGUF file of one. Raises ModelError."""
     return Engine(checkpoint.load(name), torch.device(device))
 
 
@@ -42,6 +44,38 @@ class Engine:
             for i, text in enumerate(texts, 1)
         ]
         return evaluation.answers(self.model, self.task, self.task.prepare(rows), device=self.device) if rows else []
+
+    def generate(self, prompts: Sequence[str | Messages], *, max_new_tokens: int = 64) -> list[str]:
+        """What a causal language model writes behind each prompt, by its likeliest tokens, until it ends the text or has written
+        `max_new_tokens`. A prompt is a text, or the messages of a chat, {"role": ..., "content": ...} each, for which the model's own
+        chat template makes the text. Raises ModelError for a model, a template or a prompt that can't do that."""
+        if self.checkpoint.head != "causal":
+            raise ModelError(
+                "this folder holds no causal language model, so it writes nothing; open one of a ...ForCausalLM class"
+            )
+        chats = [prompt for prompt in prompts if not isinstance(prompt, str)]
+        if chats and self.checkpoint.chat is None:
+            raise ModelError("this model has no chat template; give the prompt as a text")
+        rendered = iter(self.checkpoint.chat.render(chats) if self.checkpoint.chat and chats else ())
+        rows = [
+            self.tokenizer.encode(prompt)
+            if isinstance(prompt, str)
+            else self.tokenizer.encode(next(rendered), special=False)
+            for prompt in prompts
+        ]
+        config = self.checkpoint.config
+        positions = getattr(config, self.checkpoint.family.positions, None)
+        for number, row in enumerate(rows, 1):
+            if not row:
+                raise ModelError(f"prompt {number}: it is empty, and this model begins with no token of its own")
+            if positions is not None and len(row) + max_new_tokens > positions:
+                raise ModelError(
+                    f"prompt {number}: {len(row):,} tokens and {max_new_tokens:,} new ones, but the model has {positions:,} positions"
+                )
+        ends = config.extra.get("eos_token_id", [])
+        stops = ends if isinstance(ends, list) else [ends]
+        found = loop.follow(self._model, rows, stops=stops, max_new_tokens=max_new_tokens, device=self.device)
+        return [self.tokenizer.decode(ids) for ids in found]
 
     @torch.inference_mode()
     def hidden(self, ids: Tensor, mask: Tensor | None = None, types: Tensor | None = None) -> Tensor:
