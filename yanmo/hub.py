@@ -9,9 +9,9 @@ from yanmo.models import gguf
 def resolve(name: str | Path) -> Path:
     """The folder of a model, or its GGUF file (which may be all that a folder holds). Raises ModelError when there is none."""
     path = Path(name).expanduser()
+    if (file := gguf.find(path)) is not None:
+        return file
     if path.is_dir():
-        return gguf.find(path) or path
-    if path.is_file() and path.suffix == gguf.SUFFIX:
         return path
     raise ModelError(
         f"{path}: no such folder. Expected a run folder, a Hugging Face folder with config.json and model.safetensors, or a .gguf file."

@@ -272,11 +272,13 @@ _KINDS: Mapping[type, str] = {
 }
 
 
-def find(folder: Path) -> Path | None:
-    """The one GGUF file of a folder that is no Hugging Face folder. Raises ModelError where there are several."""
-    files = [] if (folder / "config.json").exists() else sorted(folder.glob(f"*{SUFFIX}"))
+def find(path: Path) -> Path | None:
+    """The GGUF file that `path` is, or the only one of a folder that is no Hugging Face folder. Raises ModelError for several."""
+    if path.is_file():
+        return path if path.suffix == SUFFIX else None
+    files = [] if (path / "config.json").exists() else sorted(path.glob(f"*{SUFFIX}"))
     if len(files) > 1:
         raise ModelError(
-            f"{folder}: {len(files)} GGUF files; give one of them: {', '.join(file.name for file in files[:5])}"
+            f"{path}: {len(files)} GGUF files; give one of them: {', '.join(file.name for file in files[:5])}"
         )
     return files[0] if files else None
