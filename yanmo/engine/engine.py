@@ -1,7 +1,9 @@
 """The Engine: a loaded checkpoint that answers. Knows tasks by their protocol, and no family by name."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import overload
 
 import torch
 from torch import Tensor, nn
@@ -9,8 +11,8 @@ from torch import Tensor, nn
 from yanmo import checkpoint, evaluation
 from yanmo.checkpoint import Checkpoint
 from yanmo.decoding import loop
-from yanmo.errors import ModelError
-from yanmo.models.base import Model
+from yanmo.errors import ModelError, gather
+from yanmo.models.base import BY_TOKEN, LANGUAGE, Model
 from yanmo.tasks.base import Answer, Task
 from yanmo.text.batches import Batch, Run
 from yanmo.text.chat import Messages
@@ -45,37 +47,50 @@ class Engine:
         ]
         return evaluation.answers(self.model, self.task, self.task.prepare(rows), device=self.device) if rows else []
 
-    def generate(self, prompts: Sequence[str | Messages], *, max_new_tokens: int = 64) -> list[str]:
-        """What a causal language model writes behind each prompt, by its likeliest tokens, until it ends the text or has written
-        `max_new_tokens`. A prompt is a text, or the messages of a chat, {"role": ..., "content": ...} each, for which the model's own
-        chat template makes the text. Raises ModelError for a model, a template or a prompt that can't do that."""
+    @overload
+    def generate(self, prompts: str | Messages, *, max_new_tokens: int = 64) -> str: ...  # type: ignore[overload-overlap]  # a str first
+    @overload
+    def generate(self, prompts: Sequence[str | Messages], *, max_new_tokens: int = 64) -> list[str]: ...
+    def generate(
+        self, prompts: str | Messages | Sequence[str | Messages], *, max_new_tokens: int = 64
+    ) -> str | list[str]:
+        """What a causal language model writes behind a prompt, or behind each of several, by its likeliest tokens, until it ends the
+        text or has written `max_new_tokens`.
+
+        A prompt is a text, or the messages of a chat, {"role": ..., "content": ...} each, of which the model's own template makes the
+        text. Raises ModelError for a model, a template or a prompt that can't do that."""
         if self.checkpoint.head != "causal":
             raise ModelError(
                 "this folder holds no causal language model, so it writes nothing; open one of a ...ForCausalLM class"
             )
-        chats = [prompt for prompt in prompts if not isinstance(prompt, str)]
-        if chats and self.checkpoint.chat is None:
+        alone = isinstance(prompts, str) or any(isinstance(prompt, Mapping) for prompt in prompts)
+        rows = self._prompts([prompts] if alone else prompts, max_new_tokens)  # type: ignore[list-item,arg-type]
+        ends = self.checkpoint.config.extra.get("eos_token_id", [])
+        stops = ends if isinstance(ends, list) else [ends]
+        found = loop.follow(self._model, rows, stops=stops, max_new_tokens=max_new_tokens, device=self.device)
+        texts = [self.tokenizer.decode(ids) for ids in found]
+        return texts[0] if alone else texts
+
+    def _prompts(self, prompts: Sequence[str | Messages], more: int) -> list[list[int]]:
+        """Their ids; each must leave room for so many more."""
+        chat, chats = self.checkpoint.chat, [prompt for prompt in prompts if not isinstance(prompt, str)]
+        if chats and chat is None:
             raise ModelError("this model has no chat template; give the prompt as a text")
-        rendered = iter(self.checkpoint.chat.render(chats) if self.checkpoint.chat and chats else ())
+        rendered = iter(chat.render(chats) if chat and chats else ())  # which brings its special tokens
         rows = [
             self.tokenizer.encode(prompt)
             if isinstance(prompt, str)
             else self.tokenizer.encode(next(rendered), special=False)
             for prompt in prompts
         ]
-        config = self.checkpoint.config
-        positions = getattr(config, self.checkpoint.family.positions, None)
-        for number, row in enumerate(rows, 1):
-            if not row:
-                raise ModelError(f"prompt {number}: it is empty, and this model begins with no token of its own")
-            if positions is not None and len(row) + max_new_tokens > positions:
-                raise ModelError(
-                    f"prompt {number}: {len(row):,} tokens and {max_new_tokens:,} new ones, but the model has {positions:,} positions"
-                )
-        ends = config.extra.get("eos_token_id", [])
-        stops = ends if isinstance(ends, list) else [ends]
-        found = loop.follow(self._model, rows, stops=stops, max_new_tokens=max_new_tokens, device=self.device)
-        return [self.tokenizer.decode(ids) for ids in found]
+        room = getattr(self.checkpoint.config, self.checkpoint.family.positions, math.inf)
+        faults = [
+            f"prompt {number}: " + (f"{len(row):,} tokens and {more:,} new ones" if row else "it has no token")
+            for number, row in enumerate(rows, 1)
+            if not 0 < len(row) <= room - more
+        ]
+        gather(faults, f"expected prompts that leave room in the {room:,} positions of the model:", ModelError)
+        return rows
 
     @torch.inference_mode()
     def hidden(self, ids: Tensor, mask: Tensor | None = None, types: Tensor | None = None) -> Tensor:
@@ -85,12 +100,15 @@ class Engine:
 
     @torch.inference_mode()
     def logits(self, ids: Tensor, mask: Tensor | None = None, types: Tensor | None = None) -> Tensor:
-        """ids (batch, length) -> (batch, length, vocabulary), zero where the mask is, or (batch, classes) for a task's head."""
+        """ids (batch, length) -> (batch, length, vocabulary), zero where the mask is; for a task's head (batch, answers), or (batch,
+        length, answers) for the kinds that answer for every token."""
         run = self._pack(ids, mask, types)
         hidden = self._model.hidden(Batch(run))
-        if self.checkpoint.head == "classify":
-            return self._model.head(hidden, run)
-        return self._rectangle(self._model.logits(hidden), run, ids)
+        kind = self.checkpoint.head
+        if kind in LANGUAGE:
+            return self._rectangle(self._model.logits(hidden), run, ids)
+        values = self._model.head(hidden, run)
+        return self._rectangle(values, run, ids) if kind in BY_TOKEN else values
 
     @property
     def _model(self) -> Model:
