@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from pydantic import Field
 
-from yanmo import baselines, evaluation, fit, machine, runs, saving, settings
+from yanmo import baselines, beginning, evaluation, fit, machine, runs, saving, settings
 from yanmo.errors import DataError, SettingsError
 from yanmo.models import ModelSettings
 from yanmo.progress import bar, say
