@@ -83,7 +83,8 @@ class Engine:
             else self.tokenizer.encode(next(rendered), special=False)
             for prompt in prompts
         ]
-        room = getattr(self.checkpoint.config, self.checkpoint.family.positions, math.inf)
+        longest = self.checkpoint.config.longest
+        room = math.inf if longest is None else longest
         faults = [
             f"prompt {number}: " + (f"{len(row):,} tokens and {more:,} new ones" if row else "it has no token")
             for number, row in enumerate(rows, 1)

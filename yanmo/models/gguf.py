@@ -76,7 +76,7 @@ class File:
     def __init__(self, path: Path) -> None:
         self.path, self._box = path, Box(path)
         self.tensors = self._box.tensors
-        named = self._box.values.get("general.architecture")
+        named = self._get("architecture", str, of="general.")
         if named not in ARCHITECTURES:
             raise ModelError(
                 f"{path}: the architecture {named!r} is not one that Yanmo reads from GGUF; known: {', '.join(ARCHITECTURES)}"
