@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from yanmo import checkpoint, hub, models
+from yanmo import checkpoint, models
 from yanmo.checkpoint import Checkpoint
 from yanmo.errors import ModelError, SettingsError
-from yanmo.models import ModelSettings, gguf
+from yanmo.models import ModelSettings
 from yanmo.models.base import Family
 from yanmo.nn.embedding import Growth, grow, set_rows
 from yanmo.nn.init import shapes_only
@@ -88,11 +88,9 @@ def expected(settings: ModelSettings, tokenizer: TokenizerSettings) -> int:
     """About how many parameters a run will train, told before its data is read. Raises what can be said against the base by then."""
     models.check(settings, tokenizer)
     if settings.base is not None:
-        folder = hub.resolve(settings.base)
-        models.find(checkpoint.read_config(folder)["model_type"])
-        if folder.is_file():
-            return gguf.File(folder).parameters
-        return sum(file.stat().st_size for file in folder.glob("*.safetensors")) // 4
+        found = checkpoint.source(settings.base)
+        models.find(found.content["model_type"])
+        return found.parameters
     vocabulary = tokenizers.load(tokenizer.base).size if tokenizer.base else tokenizer.vocab or tokenizers.VOCAB
     family, config = models.configure(settings, vocab_size=vocabulary)
     with shapes_only():

@@ -78,12 +78,17 @@ def create(family: Family, config: Config, head: str) -> nn.Module:
 # ---- reading
 
 
-class _Folder:
+class Folder:
     """What stands in a Hugging Face folder, as `gguf.File` says it of a file."""
 
     def __init__(self, path: Path) -> None:
         self.path, self.content = path, read_config(path)
         self.unknown: list[str] = []
+
+    @property
+    def parameters(self) -> int:
+        """About how many numbers it holds."""
+        return sum(file.stat().st_size for file in self.path.glob("*.safetensors")) // 4
 
     def weights(self) -> dict[str, Tensor]:
         return hf.read_tensors(self.path)
@@ -95,10 +100,13 @@ class _Folder:
         return chats.read(self.path)
 
 
+def source(name: str | Path) -> Folder | gguf.File:
+    """What a name stands for, opened: nothing but its config is read yet. Raises ModelError."""
+    path = hub.resolve(name)
+    return gguf.File(path) if path.is_file() else Folder(path)
+
+
 def read_config(folder: Path) -> dict[str, Any]:
-    """The content of config.json, or what a GGUF file says in its place."""
-    if folder.is_file():
-        return gguf.File(folder).content
     try:
         content = json.loads((folder / CONFIG).read_text("utf-8"))
     except FileNotFoundError:
@@ -136,9 +144,8 @@ def load(
     Parts of a new head that the folder lacks begin
     at random and are listed in `fresh`; whatever else is missing, unexpected or misshapen is one ModelError.
     """
-    folder = hub.resolve(name)
-    source = gguf.File(folder) if folder.is_file() else _Folder(folder)
-    content = source.content
+    held = source(name)
+    folder, content = held.path, held.content
     family = models.find(content["model_type"])
     config, unknown = family.config.read(content, str(folder / CONFIG))
     if changes:
@@ -148,7 +155,7 @@ def load(
     record = read_record(folder)
     own = _own_head(family, content, record)
     kind = head or own
-    tensors = hf.rename({**source.weights(), **_read_heads(folder, family, own)}, family.aliases)
+    tensors = hf.rename({**held.weights(), **_read_heads(folder, family, own)}, family.aliases)
     prefix = next(
         (p for p in (family.prefix, *family.prefixes.values()) if p and any(t.startswith(p) for t in tensors)), ""
     )
@@ -177,7 +184,7 @@ def load(
         fresh = [name for rule in rules if rule.theirs not in base or "pooler" in rule.theirs for name in rule.names]
     missing = hf.load(model, rules, tensors, where=str(folder), ignorable=family.ignorable, fresh=fresh)
     _materialise(model, family, config, missing)
-    tokenizer = source.tokenizer()
+    tokenizer = held.tokenizer()
     _fits(tokenizer, config, folder)
     task = None
     if head is None and record.get("task"):
@@ -188,8 +195,8 @@ def load(
         )
     if task is not None:
         _read_own(task, folder)
-    unknown += source.unknown
-    return Checkpoint(model, family, kind, tokenizer, task, source.chat(), record, missing, unknown)
+    unknown += held.unknown
+    return Checkpoint(model, family, kind, tokenizer, task, held.chat(), record, missing, unknown)
 
 
 def reload(checkpoint: Checkpoint, folder: Path) -> None:
