@@ -1,7 +1,7 @@
 """Chat templates: messages -> the text that a model was trained on. A template is a small program that came with somebody's model.
 
-It runs in jinja2's sandbox, and that in a process of its own, which holds nothing worth taking and may open no file, start no process,
-and use no more than 512 MiB in all and 1 s of processor time a conversation; a text has at most 1 MB. (chat_child.py)
+It runs in jinja2's sandbox, and that in a process of its own, which holds nothing worth taking, may open no file, and ends where it asks
+for more than 512 MiB in all or 1 s of processor time a conversation; a text has at most 1 MB (chat_child.py).
 """
 
 import json
