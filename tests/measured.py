@@ -21,7 +21,9 @@ _cases: dict[str, set[str]] = defaultdict(set)
 _counts: dict[str, str] = {}
 
 
-def within(family: str, case: str, what: str, oracle: str, difference: Tensor | float, tolerance: float = TOLERANCE) -> None:
+def within(
+    family: str, case: str, what: str, oracle: str, difference: Tensor | float, tolerance: float = TOLERANCE
+) -> None:
     """Assert that a difference from the oracle is below the tolerance, and keep it for the table."""
     largest = float(difference.abs().max() if isinstance(difference, Tensor) else abs(difference))
     assert largest < tolerance, f"{family} {case}: {what} differ from {oracle} by {largest:.3g}"

@@ -22,6 +22,7 @@ FAMILIES = {
     "mistral": "yanmo.models.llama:MISTRAL",
     "qwen2": "yanmo.models.llama:QWEN2",
     "qwen3": "yanmo.models.llama:QWEN3",
+    "yanmo-autoencoder": "yanmo.models.autoencoder:FAMILY",
     "yanmo-ngram-bert": "yanmo.models.ngram_bert:FAMILY",
 }
 FAMILY, SIZE = "bert", "mini"  # where the settings say nothing

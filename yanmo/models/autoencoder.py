@@ -6,10 +6,9 @@ https://arxiv.org/abs/2004.04092). Variational (Bowman et al. 2016, https://arxi
 mean in training, and a loss keeps it near the standard normal. What corrupts the text that is read (denoising) is the objective's business.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass
 from typing import Any, NamedTuple, Self
 
 import torch
@@ -27,7 +26,9 @@ from yanmo.text.batches import Batch, Run
 @dataclass(frozen=True, kw_only=True)
 class AutoencoderConfig(Config):
     vocab_size: int
-    encoder: dict[str, Any]  # a config of a family that reads, with its model_type; vocabulary and positions are those here
+    encoder: dict[
+        str, Any
+    ]  # a config of a family that reads, with its model_type; vocabulary and positions are those here
     decoder: dict[str, Any]  # of one that writes
     latent_size: int = 64
     variational: bool = False
@@ -36,21 +37,22 @@ class AutoencoderConfig(Config):
 
     def __post_init__(self) -> None:
         faults = []
-        for name, kinds in (("encoder", READS), ("decoder", WRITES)):
+        for name, fits in (("encoder", _reads), ("decoder", _writes)):
             try:
                 family, _ = self.part(name)
+                if fits(family) is None:
+                    raise ModelError(
+                        f"'{family.model_type}' {'reads' if name == 'encoder' else 'writes'} no text by itself"
+                    )
             except ModelError as error:
                 faults.append(f"{name}: {error}")
-                continue
-            if not any(kind in family.heads for kind in kinds):
-                faults.append(f"{name}: '{family.model_type}' has none of these heads: {', '.join(kinds)}")
         gather(faults, "these parts make no autoencoder:", ModelError)
 
     def part(self, name: str) -> tuple[Family, Config]:
         """The family and config of "encoder" or "decoder"."""
         content = dict(getattr(self, name))
         family = models.find(str(content.pop("model_type", None)))
-        if family.model_type == FAMILY.model_type:
+        if family.model_type == MODEL_TYPE:
             raise ModelError("an autoencoder is no part of an autoencoder")
         room = {family.positions: self.max_position_embeddings} if family.positions else {}
         config, unknown = family.config.read({**content, **room, "vocab_size": self.vocab_size}, family.model_type)
@@ -69,7 +71,16 @@ class AutoencoderConfig(Config):
         return min((end for end in ends if end is not None), default=None)
 
 
-READS, WRITES = ("masked", "permutation", "seq2seq", "causal"), ("seq2seq", "causal")
+MODEL_TYPE = "yanmo-autoencoder"
+
+
+def _reads(family: Family) -> str | None:
+    """The head kind of a module that has all that its states need and no more; None for a family that has no such."""
+    return "tag" if "tag" in family.heads else None if "seq2seq" in family.heads else "base"
+
+
+def _writes(family: Family) -> str | None:
+    return next((kind for kind in ("seq2seq", "causal") if kind in family.heads), None)
 
 
 class Latent(NamedTuple):
@@ -127,15 +138,17 @@ class Autoencoder(nn.Module):
         super().__init__()
         self.config = config
         family, own = config.part("encoder")
-        self.encoder = family.module(own, "base")
+        self.encoder: Any = family.module(own, _reads(family))
+        self.encoder.task_head = None
         self.mean = nn.Linear(config.hidden_size, config.latent_size)
         self.spread = nn.Linear(config.hidden_size, config.latent_size) if config.variational else None
         self.decoder: Any = None
         self.task_head: nn.Module | None = None
         if head == "seq2seq":
             family, own = config.part("decoder")
-            self.attends = "seq2seq" in family.heads
-            self.decoder = family.module(own, "seq2seq" if self.attends else "causal")
+            kind = _writes(family)
+            self.attends = kind == "seq2seq"
+            self.decoder = family.module(own, kind)
             self.embedding = family.embedding.removesuffix(".weight")
             self.opening = nn.Linear(config.latent_size, getattr(own, family.width))
 
@@ -182,9 +195,9 @@ class Autoencoder(nn.Module):
         if self.attends:
             given = {} if inner is not None else {"memory": self._memory(latent)}
             result: Tensor = self.decoder.decode(run, inner, **given)
-            return result
-        with _added(self.decoder.get_submodule(self.embedding), self.opening(latent)[run.row_of]):
-            result = self.decoder.decode(run, inner)
+        else:
+            with _added(self.decoder.get_submodule(self.embedding), self.opening(latent)[run.row_of]):
+                result = self.decoder.decode(run, inner)
         return result
 
     def logits(self, hidden: Tensor) -> Tensor:
@@ -210,9 +223,8 @@ def _added(embedding: nn.Module, vectors: Tensor) -> Iterator[None]:
         hook.remove()
 
 
-def interpolate(model: Autoencoder, run: Run, steps: int) -> Tensor:
-    """The latents on the way from the first row of a run to its second: (steps, latent), both ends among them."""
-    first, last = model.embed(run)
+def interpolate(first: Tensor, last: Tensor, steps: int) -> Tensor:
+    """The latents on the way from one text's (latent,) to another's: (steps, latent), both ends among them."""
     shares = torch.linspace(0, 1, steps, device=first.device)[:, None]
     return first + shares * (last - first)
 
@@ -241,3 +253,26 @@ def _size(reader: str, writer: str, size: str, latent: int) -> dict[str, Any]:
         for name, kind in (("encoder", reader), ("decoder", writer))
     }
     return {**parts, "latent_size": latent}
+
+
+FAMILY = Family(
+    model_type=MODEL_TYPE,
+    about="any encoder and any decoder with one vector a text between them: reconstructs, interpolates, embeds",
+    paper="Bowman et al. 2016, https://arxiv.org/abs/1511.06349; Li et al. 2020, https://arxiv.org/abs/2004.04092",
+    config=AutoencoderConfig,
+    module=Autoencoder,
+    heads={"base": "YanmoAutoencoderModel", "seq2seq": "YanmoAutoencoderForConditionalGeneration"},
+    rules=rules,
+    prefix="",
+    initialise=initialise,
+    sizes={
+        "tiny": _size("bert", "gpt2", "tiny", 32),
+        "mini": _size("bert", "gpt2", "mini", 64),
+        "small": _size("bert", "llama", "small", 128),
+    },
+    vocabulary={
+        r"(encoder|decoder)\.(embeddings\.)?word\.weight|decoder\.language\.(.*\.)?(bias|output\.weight)": Growth.rows
+    },
+    embedding="encoder.embeddings.word.weight",
+    ignorable=(r"(decoder|opening|spread)\..*",),
+)
