@@ -80,7 +80,7 @@ def _reads(family: Family) -> str | None:
 
 
 def _writes(family: Family) -> str | None:
-    return next((kind for kind in ("seq2seq", "causal") if kind in family.heads), None)
+    return next((kind for kind in ("causal", "seq2seq") if kind in family.heads), None)
 
 
 class Latent(NamedTuple):
@@ -138,8 +138,9 @@ class Autoencoder(nn.Module):
         super().__init__()
         self.config = config
         family, own = config.part("encoder")
-        self.encoder: Any = family.module(own, _reads(family))
-        self.encoder.task_head = None
+        reader: Any = family.module(own, str(_reads(family)))
+        reader.task_head = None
+        self.encoder: Any = reader
         self.mean = nn.Linear(config.hidden_size, config.latent_size)
         self.spread = nn.Linear(config.hidden_size, config.latent_size) if config.variational else None
         self.decoder: Any = None
@@ -148,7 +149,7 @@ class Autoencoder(nn.Module):
             family, own = config.part("decoder")
             kind = _writes(family)
             self.attends = kind == "seq2seq"
-            self.decoder = family.module(own, kind)
+            self.decoder = family.module(own, str(kind))
             self.embedding = family.embedding.removesuffix(".weight")
             self.opening = nn.Linear(config.latent_size, getattr(own, family.width))
 
