@@ -27,6 +27,15 @@ TINY = {
     "max_position_embeddings": 40,
 }
 
+TINY_DISTILBERT = {
+    "vocab_size": 67,
+    "dim": 24,
+    "n_layers": 2,
+    "n_heads": 4,
+    "hidden_dim": 40,
+    "max_position_embeddings": 40,
+}
+TINY_ROBERTA = {**TINY, "pad_token_id": 1, "type_vocab_size": 2}
 TINY_GPT2 = {"vocab_size": 67, "n_embd": 24, "n_layer": 2, "n_head": 4, "n_positions": 40, "pad_token_id": 0}
 TINY_LLAMA = {**TINY, "num_key_value_heads": 2, "pad_token_id": 0, "num_attention_heads": 4}
 
@@ -46,6 +55,35 @@ CASES = [
     ),
     Case("untied", "bert", "BertConfig", {**TINY, "tie_word_embeddings": False, "intermediate_size": 24}),
     Case("classifier-dropout", "bert", "BertConfig", {**TINY, "classifier_dropout": 0.3, "hidden_dropout_prob": 0.0}),
+    Case("plain", "distilbert", "DistilBertConfig", TINY_DISTILBERT),
+    Case(
+        "untied-sinusoids",
+        "distilbert",
+        "DistilBertConfig",
+        {
+            **TINY_DISTILBERT,
+            "n_heads": 3,
+            "activation": "relu",
+            "tie_word_embeddings": False,
+            "sinusoidal_pos_embds": True,
+            "dropout": 0.2,
+        },
+    ),
+    Case("plain", "roberta", "RobertaConfig", TINY_ROBERTA),
+    Case(
+        "odd",
+        "roberta",
+        "RobertaConfig",
+        {
+            **TINY_ROBERTA,
+            "pad_token_id": 3,
+            "type_vocab_size": 1,
+            "hidden_act": "relu",
+            "num_attention_heads": 6,
+            "tie_word_embeddings": False,
+        },
+    ),
+    Case("plain", "xlm-roberta", "XLMRobertaConfig", {**TINY_ROBERTA, "layer_norm_eps": 1e-6}),
     Case("plain", "gpt2", "GPT2Config", TINY_GPT2),
     Case(
         "odd",

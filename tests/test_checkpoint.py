@@ -19,15 +19,17 @@ from yanmo.text.tokenizer import TokenizerSettings
 TEXTS = ["a good film", "a bad film", "这部电影很好", "这部电影不好"] * 5
 WORDS = ["电影", "good film", "不好"]
 SMALL = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
-SMALL_GPT2 = {"n_embd": 16, "n_layer": 1, "n_head": 2}
+NAMED = {  # what families with keys of their own call those of SMALL
+    "gpt2": {"n_embd": 16, "n_layer": 1, "n_head": 2},
+    "distilbert": {"dim": 16, "n_layers": 1, "n_heads": 2, "hidden_dim": 32},
+}
 SPARE = 3  # rows of the embedding that no token has
 
 
 def made(name: str, head: str, **changes: object) -> Checkpoint:
     """A small model with weights that are all different, and a tokeniser."""
     cutter = tokenizer.train(TEXTS, TokenizerSettings(vocab=100))
-    size = SMALL if "hidden_size" in models.find(name).sizes["tiny"] else SMALL_GPT2
-    settings = ModelSettings(family=name, size={**size, **changes})
+    settings = ModelSettings(family=name, size={**NAMED.get(name, SMALL), **changes})
     family, config = models.configure(settings, vocab_size=cutter.size + SPARE, id2label={"0": "a", "1": "b"})
     torch.manual_seed(0)
     model = checkpoint.create(family, config, head)
@@ -73,8 +75,8 @@ def test_new_tokens_are_the_mean_of_their_pieces(name: str, changes: dict[str, o
     larger = checkpoint.extend(opened, extended, "x")
     assert larger.tokenizer is extended
     grown = [key for key, tensor in larger.model.state_dict().items() if not torch.equal(tensor, old[key])]
-    assert set(grown) <= {"embeddings.word.weight", "masked.bias", "masked.decoder.weight"}
-    assert ("masked.decoder.weight" in grown) == ("tie_word_embeddings" in changes)
+    assert set(grown) <= {"embeddings.word.weight", "masked.decoder.bias", "masked.decoder.output.weight"}
+    assert ("masked.decoder.output.weight" in grown) == ("tie_word_embeddings" in changes)
     for key in grown:
         tensor = larger.model.state_dict()[key]
         assert torch.equal(tensor[: cutter.size], old[key][: cutter.size])
@@ -165,5 +167,5 @@ def test_word_vectors(kind: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_room_for_the_longest_row(name: str) -> None:
-    family, config = models.configure(ModelSettings(family=name, size="tiny"), 600, vocab_size=100)
-    assert getattr(config, family.positions) == 600
+    _, config = models.configure(ModelSettings(family=name, size="tiny"), 600, vocab_size=100)
+    assert config.longest in (600, None)  # None: no end

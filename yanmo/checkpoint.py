@@ -6,7 +6,7 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,9 @@ from yanmo import files, hub, models
 from yanmo import tasks as task_table
 from yanmo.errors import ModelError, SettingsError
 from yanmo.models import ModelSettings, hf
-from yanmo.models.base import Config, Family, heads_fault
+from yanmo.models.base import LABELLED, Config, Family, answers, heads_fault
 from yanmo.nn.embedding import Growth, grow, set_rows
+from yanmo.nn.heads import GENERIC
 from yanmo.nn.init import shapes_only
 from yanmo.nn.kernels import quantised
 from yanmo.progress import say
@@ -29,6 +30,7 @@ from yanmo.text import vectors
 from yanmo.text.tokenizer import Tokenizer, TokenizerSettings
 
 CONFIG, RECORD, HEADS = "config.json", "yanmo.json", "heads.safetensors"
+_GENERIC = "task_head."  # what the names of a generic head begin with
 
 
 @dataclass
@@ -53,11 +55,22 @@ class Checkpoint:
 # ---- models from scratch
 
 
+def build(family: Family, config: Config, head: str) -> nn.Module:
+    """The module, with a head that serves any family where this one has none of its kind."""
+    if head in family.heads:
+        return family.module(config, head)
+    if head not in GENERIC:
+        raise ModelError(heads_fault(family, head))
+    model = family.module(config, "base")
+    # A decoder's last token has seen the row; no token of an encoder was trained to stand for it.
+    place = {"place": "mean_max" if hasattr(model, "encode") else "last"} if head == "classify" else {}
+    model.task_head = GENERIC[head](getattr(config, family.width), answers(config, head), **place)
+    return model
+
+
 def create(family: Family, config: Config, head: str) -> nn.Module:
     """A model with fresh weights, drawn from torch's generator (seed it first)."""
-    if head not in family.heads:
-        raise ModelError(heads_fault(family, head))
-    model = family.module(config, head)
+    model = build(family, config, head)
     for module in reversed(list(model.modules())):  # a part before the whole, which may have the last word
         family.initialise(module, config)
     return model
@@ -99,8 +112,8 @@ def start(
             say(
                 f"{settings.base}: config keys that Yanmo does not know are kept as they are: {', '.join(opened.unknown)}"
             )
-        positions = getattr(opened.config, opened.family.positions, longest)
-        if positions < longest:
+        positions = opened.config.longest
+        if positions is not None and positions < longest:
             raise SettingsError(
                 f"max_length: {longest} tokens, but {settings.base} has only {positions} positions; give at most {positions}"
             )
@@ -111,8 +124,12 @@ def start(
         cutter = tokenizers.load(folder)
     else:
         cutter = tokenizers.load(tokenizer.base) if tokenizer.base else tokenizers.train(texts, tokenizer)
-    named = {"id2label": {str(i): label for i, label in enumerate(labels)}} if labels is not None else {}
-    family, config = models.configure(settings, max(512, longest), vocab_size=cutter.size, **named)
+    values: dict[str, Any] = {"vocab_size": cutter.size}
+    if labels is not None:
+        values["id2label"] = {str(i): label for i, label in enumerate(labels)}
+    if cutter.pad is not None:
+        values["pad_token_id"] = cutter.pad
+    family, config = models.configure(settings, max(512, longest), **values)
     model = create(family, config, head)
     if settings.vectors is not None:
         _take_vectors(model, family, cutter, settings.vectors)
@@ -131,7 +148,7 @@ def expected(settings: ModelSettings, tokenizer: TokenizerSettings) -> int:
     vocabulary = tokenizers.load(tokenizer.base).size if tokenizer.base else tokenizer.vocab or tokenizers.VOCAB
     family, config = models.configure(settings, vocab_size=vocabulary)
     with shapes_only():
-        return sum(parameter.numel() for parameter in family.module(config, "base").parameters())
+        return sum(parameter.numel() for parameter in build(family, config, "base").parameters())
 
 
 def extend(checkpoint: Checkpoint, tokenizer: Tokenizer, where: str) -> Checkpoint:
@@ -146,7 +163,7 @@ def extend(checkpoint: Checkpoint, tokenizer: Tokenizer, where: str) -> Checkpoi
     rows = config.vocab_size  # type: ignore[attr-defined]  # every family that has a vocabulary has it
     growth = Growth(rows, max(rows, 1 + max(added, default=0)), added)
     with shapes_only():
-        model = family.module(replace(config, vocab_size=growth.new), checkpoint.head)  # type: ignore[call-arg]
+        model = build(family, replace(config, vocab_size=growth.new), checkpoint.head)  # type: ignore[call-arg]
     model.load_state_dict(grow(checkpoint.model.state_dict(), family.vocabulary, growth), assign=True)
     say(f"{len(added):,} tokens of {where} are new to the model")
     return replace(checkpoint, model=model, tokenizer=tokenizer)
@@ -213,30 +230,31 @@ def load(
     config, unknown = family.config.read(content, str(folder / CONFIG))
     if changes:
         config = replace(
-            models.known(family, {**_plain(config), **changes}), extra=config.extra, id2label=config.id2label
+            models.known(family, {**config.content(), **changes}), extra=config.extra, id2label=config.id2label
         )
-    own = _own_head(family, content)
+    record = read_record(folder)
+    own = _own_head(family, content, record)
     kind = head or own
-    if kind not in family.heads:
-        raise ModelError(heads_fault(family, kind))
-    tensors = hf.rename(hf.read_tensors(folder), family.aliases)
-    if kind == "classify":
-        if labels is None and content.get("problem_type") not in (None, "single_label_classification"):
-            raise ModelError(
-                f"{folder / CONFIG}: problem_type '{content['problem_type']}' is not implemented yet; only one label of several"
-            )
-        config = replace(
-            config, id2label=dict(enumerate(labels)) if labels is not None else config.id2label or _numbered(tensors)
+    tensors = hf.rename({**hf.read_tensors(folder), **_read_heads(folder, family, own)}, family.aliases)
+    prefix = next(
+        (p for p in (family.prefix, *family.prefixes.values()) if p and any(t.startswith(p) for t in tensors)), ""
+    )
+    rules = _rules(family, config, kind, prefix)
+    problem = content.get("problem_type")
+    if kind == "classify" and labels is None and problem not in (None, "single_label_classification"):
+        raise ModelError(
+            f"{folder / CONFIG}: problem_type '{problem}' is not implemented yet; only one label of several"
         )
-    prefix = family.prefix if any(tensor.startswith(family.prefix) for tensor in tensors) else ""
-    rules = family.rules(config, kind, prefix)
+    if kind in LABELLED:
+        named = dict(enumerate(labels)) if labels is not None else config.id2label or _numbered(rules, tensors)
+        config = replace(config, id2label=named)
     base = {rule.theirs for rule in family.rules(config, "base", prefix)}
     if labels is not None and list(labels) != _labels(content):  # another task's head has nothing to say about this one
         tensors = {
             name: t for name, t in tensors.items() if name in base or name not in {rule.theirs for rule in rules}
         }
     with shapes_only():  # shapes are compared before a byte is allocated
-        model = family.module(config, kind)
+        model = build(family, config, kind)
     if quantisation := content.get("quantization_config"):
         quantised.prepare(model, quantisation)
         rules = rules + _scales(model, rules)
@@ -246,7 +264,6 @@ def load(
         fresh = [name for rule in rules if rule.theirs not in base or "pooler" in rule.theirs for name in rule.names]
     missing = hf.load(model, rules, tensors, where=str(folder), ignorable=family.ignorable, fresh=fresh)
     _materialise(model, family, config, missing)
-    record = read_record(folder)
     tokenizer = tokenizers.load(folder)
     _fits(tokenizer, config, folder)
     task = None
@@ -264,7 +281,8 @@ def load(
 def reload(checkpoint: Checkpoint, folder: Path) -> None:
     """Put the weights of another folder of the same model into `checkpoint`'s model. Optimisers must be made after it."""
     rules = _written_rules(checkpoint)
-    hf.load(checkpoint.model, rules, hf.read_tensors(folder), where=str(folder), ignorable=(), fresh=())
+    tensors = {**hf.read_tensors(folder), **_read_heads(folder, checkpoint.family, checkpoint.head)}
+    hf.load(checkpoint.model, rules, tensors, where=str(folder), ignorable=(), fresh=())
     if checkpoint.task is not None:
         _read_own(checkpoint.task, folder)
 
@@ -272,20 +290,40 @@ def reload(checkpoint: Checkpoint, folder: Path) -> None:
 def _written_rules(checkpoint: Checkpoint) -> list[hf.Rule]:
     """The rules of a folder that `write` makes: foreign names as the Hugging Face class of this head has them."""
     family = checkpoint.family
-    rules = family.rules(checkpoint.config, checkpoint.head, "" if checkpoint.head == "base" else family.prefix)
+    rules = _rules(family, checkpoint.config, checkpoint.head, family.prefix_of(_class_kind(family, checkpoint.head)))
     return rules + _scales(checkpoint.model, rules)
+
+
+def _class_kind(family: Family, kind: str) -> str:
+    """The kind of the Hugging Face class that a folder of this kind is of."""
+    return kind if kind in family.heads else "base"
+
+
+def _rules(family: Family, config: Config, kind: str, prefix: str) -> list[hf.Rule]:
+    """The family's, and those of a generic head, whose tensors bear our names and stand in a file of their own."""
+    rules = family.rules(config, _class_kind(family, kind), prefix)
+    if kind in family.heads:
+        return rules
+    return rules + [hf.Same(name, name) for name in (f"{_GENERIC}output.{part}" for part in ("weight", "bias"))]
+
+
+def _read_heads(folder: Path, family: Family, kind: str) -> dict[str, Tensor]:
+    """The tensors of a generic head; none where the family has one of its own."""
+    if kind in family.heads or not (folder / HEADS).is_file():
+        return {}
+    return {name: tensor for name, tensor in hf.read_file(folder / HEADS).items() if name.startswith(_GENERIC)}
 
 
 def _read_own(task: Task, folder: Path) -> None:
     if (folder / HEADS).is_file():
-        task.take(hf.read_file(folder / HEADS))
+        held = hf.read_file(folder / HEADS)
+        if own := {name: tensor for name, tensor in held.items() if not name.startswith(_GENERIC)}:
+            task.take(own)
 
 
-def _plain(config: Config) -> dict[str, Any]:
-    return {f.name: getattr(config, f.name) for f in fields(config) if f.name not in ("extra", "id2label")}
-
-
-def _own_head(family: Family, content: Mapping[str, Any]) -> str:
+def _own_head(family: Family, content: Mapping[str, Any], record: Mapping[str, Any]) -> str:
+    if record.get("head") in GENERIC:
+        return str(record["head"])
     named = content.get("architectures") or [family.heads["base"]]
     if not isinstance(named, list):
         raise ModelError(f"config.json: 'architectures' is {named!r}, expected a list of class names")
@@ -300,12 +338,10 @@ def _labels(content: Mapping[str, Any]) -> list[str]:
     return [str(found[key]) for key in sorted(found, key=int)]
 
 
-def _numbered(tensors: Mapping[str, Tensor]) -> dict[int, str]:
+def _numbered(rules: Sequence[hf.Rule], tensors: Mapping[str, Tensor]) -> dict[int, str]:
     """Labels for a classifier whose config names none, as Hugging Face numbers them."""
-    rows = next(
-        (len(tensor) for name, tensor in tensors.items() if name.endswith(("classifier.weight", "score.weight"))), 2
-    )
-    return {i: f"LABEL_{i}" for i in range(rows)}
+    held = (tensors.get(rule.theirs) for rule in rules if f"{_GENERIC}output.weight" in rule.names)
+    return {i: f"LABEL_{i}" for i in range(next((len(tensor) for tensor in held if tensor is not None), 2))}
 
 
 def _scales(model: nn.Module, rules: Sequence[hf.Rule]) -> list[hf.Rule]:
@@ -361,17 +397,23 @@ def contents(checkpoint: Checkpoint) -> dict[str, str | dict[str, Tensor]]:
         for name, id in _special(checkpoint.tokenizer)
         if id is not None
     }
+    tensors = hf.save(model, rules)
+    generic = checkpoint.head not in family.heads
+    heads = {name: tensors.pop(name) for name in list(tensors) if generic and name.startswith(_GENERIC)}
     found: dict[str, str | dict[str, Tensor]] = {
-        CONFIG: config.write(family.model_type, family.heads[checkpoint.head]),
+        CONFIG: config.write(family.model_type, family.heads[_class_kind(family, checkpoint.head)]),
         tokenizers.FILE: checkpoint.tokenizer.content(),
         "tokenizer_config.json": files.to_json({"tokenizer_class": "PreTrainedTokenizerFast", **special}),
-        hf.WEIGHTS: hf.save(model, rules),
+        hf.WEIGHTS: tensors,
     }
     record = {**checkpoint.record, "yanmo": version("yanmo")}
+    if generic:
+        record["head"] = checkpoint.head
     if checkpoint.task is not None:
-        if owned := checkpoint.task.tensors():
-            found[HEADS] = owned
+        heads |= checkpoint.task.tensors()
         record["task"] = dict(checkpoint.task.record())
+    if heads:
+        found[HEADS] = heads
     return {**found, RECORD: files.to_json(record)}
 
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from yanmo import checkpoint, evaluation
 from yanmo.checkpoint import Checkpoint
 from yanmo.errors import ModelError
-from yanmo.models.base import Model
+from yanmo.models.base import BY_TOKEN, LANGUAGE, Model
 from yanmo.tasks.base import Answer, Task
 from yanmo.text.batches import Batch, Run
 from yanmo.text.sources import Example
@@ -51,12 +51,15 @@ class Engine:
 
     @torch.inference_mode()
     def logits(self, ids: Tensor, mask: Tensor | None = None, types: Tensor | None = None) -> Tensor:
-        """ids (batch, length) -> (batch, length, vocabulary), zero where the mask is, or (batch, classes) for a task's head."""
+        """ids (batch, length) -> (batch, length, vocabulary), zero where the mask is; for a task's head (batch, answers), or (batch,
+        length, answers) for the kinds that answer for every token."""
         run = self._pack(ids, mask, types)
         hidden = self._model.hidden(Batch(run))
-        if self.checkpoint.head == "classify":
-            return self._model.head(hidden, run)
-        return self._rectangle(self._model.logits(hidden), run, ids)
+        kind = self.checkpoint.head
+        if kind in LANGUAGE:
+            return self._rectangle(self._model.logits(hidden), run, ids)
+        values = self._model.head(hidden, run)
+        return self._rectangle(values, run, ids) if kind in BY_TOKEN else values
 
     @property
     def _model(self) -> Model:
