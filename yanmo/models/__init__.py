@@ -23,6 +23,8 @@ FAMILIES = {
     "qwen2": "yanmo.models.llama:QWEN2",
     "qwen3": "yanmo.models.llama:QWEN3",
     "yanmo-ngram-bert": "yanmo.models.ngram_bert:FAMILY",
+    "yanmo-rnn": "yanmo.models.rnn:FAMILY",
+    "yanmo-cnn": "yanmo.models.cnn:FAMILY",
 }
 FAMILY, SIZE = "bert", "mini"  # where the settings say nothing
 

@@ -153,7 +153,7 @@ def rules(config: CnnConfig, head: str, prefix: str) -> list[Rule]:
 
 
 def initialise(module: nn.Module, config: CnnConfig) -> None:
-    """Convolutions by He et al. 2015, as Dauphin et al. have it (section 5). Word vectors of kind kim are as loud as those of word2vec,
+    """Convolutions by He et al. 2015, as Dauphin et al. have it. Word vectors of kind kim are as loud as those of word2vec,
     for no norm comes after them: uniform within 0.25, as in the paper's code."""
     init.normal(module, config.initializer_range)
     if isinstance(module, nn.Conv1d):

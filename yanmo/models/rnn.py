@@ -3,7 +3,7 @@
 A language model reads from left to right; its word embedding is its output layer, behind a projection where their widths differ
 (Merity et al. 2018, "Regularizing and Optimizing LSTM Language Models"). Such a model classifies by the last token, the only one that
 has seen the row. With `bidirectional` it is an encoder, which can't decode, and classifies by the maximum over a row, which Conneau et
-al. 2017 ("Supervised Learning of Universal Sentence Representations", section 3.2) found better than last states and means.
+al. 2017 ("Supervised Learning of Universal Sentence Representations from Natural Language Inference Data") found best.
 
 The encoder-decoder is that of Luong, Pham & Manning 2015 with the first state of Bahdanau et al. 2015. Dropout is variational: Gal &
 Ghahramani 2016. The same word embedding serves source, target and output.
@@ -45,23 +45,25 @@ class RnnConfig(Config):
         if self.bidirectional and self.hidden_size % 2:
             raise ModelError(f"hidden_size {self.hidden_size} is odd; each of two directions has half of it")
 
-    def layers(self, *, bidirectional: bool) -> Recurrent:
-        return Recurrent(
-            self.cell,
-            self.embedding_size or self.hidden_size,
-            self.hidden_size,
-            self.num_hidden_layers,
-            bidirectional=bidirectional,
-            input_dropout=self.embedding_dropout,
-            hidden_dropout=self.hidden_dropout,
-            output_dropout=self.output_dropout,
-        )
 
-    def words(self) -> nn.Embedding:
-        return nn.Embedding(self.vocab_size, self.embedding_size or self.hidden_size)
+def words(config: RnnConfig) -> nn.Embedding:
+    return nn.Embedding(config.vocab_size, config.embedding_size or config.hidden_size)
 
 
-class TiedHead(nn.Module):
+def layers(config: RnnConfig, *, bidirectional: bool) -> Recurrent:
+    return Recurrent(
+        config.cell,
+        config.embedding_size or config.hidden_size,
+        config.hidden_size,
+        config.num_hidden_layers,
+        bidirectional=bidirectional,
+        input_dropout=config.embedding_dropout,
+        hidden_dropout=config.hidden_dropout,
+        output_dropout=config.output_dropout,
+    )
+
+
+class NextToken(nn.Module):
     """The next token: (n, width) -> (n, vocabulary), through a projection where the embedding it is tied to has another width."""
 
     def __init__(self, config: RnnConfig) -> None:
@@ -88,9 +90,9 @@ class RnnDecoder(nn.Module):
     def __init__(self, config: RnnConfig, head: str) -> None:
         super().__init__()
         self.config = config
-        self.word = config.words()
-        self.rnn = config.layers(bidirectional=False)
-        self.language = TiedHead(config) if head == "causal" else None
+        self.word = words(config)
+        self.rnn = layers(config, bidirectional=False)
+        self.language = NextToken(config) if head == "causal" else None
         self.task_head = task_head(config, head)
 
     def state(self, memory: Memory | None = None) -> Carried:
@@ -118,8 +120,8 @@ class RnnEncoder(nn.Module):
     def __init__(self, config: RnnConfig, head: str) -> None:
         super().__init__()
         self.config = config
-        self.word = config.words()
-        self.rnn = config.layers(bidirectional=True)
+        self.word = words(config)
+        self.rnn = layers(config, bidirectional=True)
         self.task_head = task_head(config, head)
 
     def encode(self, run: Run) -> Tensor:
@@ -143,12 +145,12 @@ class RnnSeq2Seq(nn.Module):
     def __init__(self, config: RnnConfig) -> None:
         super().__init__()
         self.config = config
-        self.word = config.words()
-        self.rnn = config.layers(bidirectional=config.bidirectional)
-        self.decoder = config.layers(bidirectional=False)
+        self.word = words(config)
+        self.rnn = layers(config, bidirectional=config.bidirectional)
+        self.decoder = layers(config, bidirectional=False)
         self.first = nn.Linear(config.hidden_size, config.num_hidden_layers * config.hidden_size)
         self.attention = GlobalAttention(config.hidden_size)
-        self.language = TiedHead(config)
+        self.language = NextToken(config)
         self.task_head = None
 
     def encode(self, run: Run) -> Tensor:
@@ -166,10 +168,10 @@ class RnnSeq2Seq(nn.Module):
             half = self.config.hidden_size // 2
             summary = torch.cat([summary[:, :half], memory.states[ends - sizes, half:]], -1)
         first = self.first(summary).tanh().chunk(self.config.num_hidden_layers, -1)
-        layers = [(h, torch.zeros_like(h)) if self.config.cell == "lstm" else (h,) for h in first]
-        carried = Carried(len(layers) + 1)
+        begin = [(h, torch.zeros_like(h)) if self.config.cell == "lstm" else (h,) for h in first]
+        carried = Carried(len(begin) + 1)
         carried.lengths = (0,) * len(sizes)
-        carried.layers = [*layers, self.attention.remember(memory.states, memory.lengths)]
+        carried.layers = [*begin, self.attention.remember(memory.states, memory.lengths)]
         return carried
 
     def decode(self, run: Run, state: Carried | None = None, memory: Memory | None = None) -> Tensor:

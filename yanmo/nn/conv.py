@@ -55,8 +55,8 @@ class NeighbourConv(nn.Module):
 
 
 class WindowConv(nn.Module):
-    """Windows of several sizes round each token, `maps` features of each: relu(W window + b), side by side; (t, inputs) -> (t, sizes * maps).
-    Zeros stand beyond the ends of a row; a window of an even size reaches one further to the right. Kim 2014, equation 2."""
+    """Windows of several sizes round each token, `maps` features of each, side by side: relu(W window + b), Kim 2014, equation 2;
+    (t, inputs) -> (t, sizes * maps). Zeros stand beyond the ends of a row; an even window reaches one further to the right."""
 
     def __init__(self, inputs: int, maps: int, sizes: Sequence[int]) -> None:
         super().__init__()

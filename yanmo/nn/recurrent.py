@@ -118,10 +118,10 @@ class Recurrent(nn.Module):
         """carried: what earlier calls left in the first of its layers; these go on from there and, to `keep`, leave it for the next."""
         keep = keep and carried is not None
         steps = _Steps(lengths, x.device, exact=keep)
-        for number, (cells, dropout) in enumerate(zip(self.layers, self.dropouts, strict=False)):
+        for number, (layer, dropout) in enumerate(zip(self.layers, self.dropouts, strict=False)):
             x = dropout(x, steps.row_of, len(lengths))
             before = carried.layers[number] if carried is not None else ()
-            found = [steps.run(cell, x, before, back=bool(n)) for n, cell in enumerate(cells)]
+            found = [steps.run(cell, x, before, back=bool(n)) for n, cell in enumerate(layer.children())]
             x = found[0][0] if len(found) == 1 else torch.cat([output for output, _ in found], -1)
             if carried is not None and keep:  # a row without a new token stays as it is
                 ends = found[0][1]
@@ -195,7 +195,7 @@ class GlobalAttention(nn.Module):
 
 def _padded(x: Tensor, lengths: Sequence[int]) -> tuple[Tensor, Tensor]:
     """Packed rows (t, width) -> a rectangle (b, longest, width), and where it holds tokens, (b, longest)."""
-    rectangle = pad_sequence(x.split(tuple(lengths)), batch_first=True)
+    rectangle = pad_sequence(list(torch.split(x, list(lengths))), batch_first=True)
     places = torch.arange(rectangle.shape[1], device=x.device)
     return rectangle, places < torch.tensor(lengths, device=x.device)[:, None]
 
@@ -203,11 +203,11 @@ def _padded(x: Tensor, lengths: Sequence[int]) -> tuple[Tensor, Tensor]:
 @torch.no_grad()
 def begin_cell(cell: nn.LSTM | nn.GRU) -> None:
     """Fresh weights, a gate at a time: of the inputs Glorot & Bengio 2010, of the states orthogonal (Saxe et al. 2014); biases 0, but for
-    an LSTM's forget gate 1, so that it remembers at first (Jozefowicz, Zaremba & Sutskever 2015, section 3.2)."""
+    an LSTM's forget gate 1, so that it remembers at first (Jozefowicz, Zaremba & Sutskever 2015)."""
     for name, parameter in cell.named_parameters():
         if "bias" in name:
             nn.init.zeros_(parameter)
-        for gate in parameter.split(cell.hidden_size) if "weight" in name else ():
+        for gate in torch.split(parameter, cell.hidden_size) if "weight" in name else ():
             (nn.init.orthogonal_ if "hh" in name else nn.init.xavier_uniform_)(gate)
     if isinstance(cell, nn.LSTM):
-        nn.init.ones_(cell.bias_ih_l0[cell.hidden_size : 2 * cell.hidden_size])
+        nn.init.ones_(cell.get_parameter("bias_ih_l0")[cell.hidden_size : 2 * cell.hidden_size])
