@@ -8,7 +8,7 @@ import pytest
 import torch
 import transformers
 
-from yanmo import checkpoint, models
+from yanmo import beginning, checkpoint, models
 from yanmo.checkpoint import Checkpoint
 from yanmo.errors import SettingsError
 from yanmo.models import FAMILIES, ModelSettings
@@ -44,7 +44,7 @@ def made(name: str, head: str, **changes: object) -> Checkpoint:
 
 
 def begin(settings: ModelSettings, cutter: Path) -> Checkpoint:
-    return checkpoint.start(
+    return beginning.start(
         settings,
         TokenizerSettings(base=cutter),
         "masked",
@@ -58,7 +58,7 @@ def begin(settings: ModelSettings, cutter: Path) -> Checkpoint:
 @pytest.mark.parametrize(("name", "head"), [(name, head) for name in FAMILIES for head in models.find(name).heads])
 def test_a_family_names_all_that_has_a_row_a_token(name: str, head: str) -> None:
     opened = made(name, head)
-    larger = checkpoint.extend(opened, tokenizer.add(opened.tokenizer, ["w" * n for n in range(2, 12)]), "x")
+    larger = beginning.extend(opened, tokenizer.add(opened.tokenizer, ["w" * n for n in range(2, 12)]), "x")
     assert larger.config.vocab_size == opened.config.vocab_size + 10 - SPARE  # type: ignore[attr-defined]
     shapes = {
         key: tensor.shape for key, tensor in checkpoint.create(opened.family, larger.config, head).state_dict().items()
@@ -74,7 +74,7 @@ def test_new_tokens_are_the_mean_of_their_pieces(name: str, changes: dict[str, o
     opened = made(name, "masked", **changes)
     old, cutter = opened.model.state_dict(), opened.tokenizer
     extended = tokenizer.add(cutter, WORDS)
-    larger = checkpoint.extend(opened, extended, "x")
+    larger = beginning.extend(opened, extended, "x")
     assert larger.tokenizer is extended
     grown = [key for key, tensor in larger.model.state_dict().items() if not torch.equal(tensor, old[key])]
     assert set(grown) <= {"embeddings.word.weight", "masked.decoder.bias", "masked.decoder.output.weight"}
@@ -117,10 +117,10 @@ def test_another_tokeniser_is_refused() -> None:
     opened = made("bert", "masked")
     other = tokenizer.train(["其他文字", "other words"] * 5, TokenizerSettings(vocab=100))
     with pytest.raises(SettingsError, match=r"does not extend the model's own.*\n.*, there (missing|\d+)"):
-        checkpoint.extend(opened, other, "other")
+        beginning.extend(opened, other, "other")
     rigid = dataclasses.replace(opened, family=dataclasses.replace(opened.family, vocabulary={}))
     with pytest.raises(SettingsError, match="vocabulary of a 'bert' can't grow"):
-        checkpoint.extend(rigid, tokenizer.add(opened.tokenizer, WORDS), "x")
+        beginning.extend(rigid, tokenizer.add(opened.tokenizer, WORDS), "x")
 
 
 # name: (settings, the keys that the message names)
@@ -138,7 +138,7 @@ CONTRADICTIONS = {
 def test_contradictions(model: dict[str, str], cutter: dict[str, str], named: list[str]) -> None:
     asked = ModelSettings.model_validate(model), TokenizerSettings.model_validate(cutter)
     with pytest.raises(SettingsError) as caught:
-        checkpoint.expected(*asked)
+        beginning.expected(*asked)
     assert all(key in str(caught.value) for key in named)
 
 
