@@ -41,6 +41,7 @@ class Checkpoint:
     record: dict[str, Any] = field(default_factory=dict)
     fresh: list[str] = field(default_factory=list)  # parameters that the folder lacked and that begin at random
     unknown: list[str] = field(default_factory=list)  # config keys kept but not understood
+    folder: Path | None = None  # where it was read
 
     @property
     def config(self) -> Config:
@@ -164,7 +165,7 @@ def load(
         )
     if task is not None:
         _read_own(task, folder)
-    return Checkpoint(model, family, kind, tokenizer, task, record, missing, unknown)
+    return Checkpoint(model, family, kind, tokenizer, task, record, missing, unknown, folder)
 
 
 def reload(checkpoint: Checkpoint, folder: Path) -> None:

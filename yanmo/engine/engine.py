@@ -9,16 +9,23 @@ from torch import Tensor, nn
 from yanmo import checkpoint, evaluation
 from yanmo.checkpoint import Checkpoint
 from yanmo.errors import ModelError
+from yanmo.models import sentence
 from yanmo.models.base import BY_TOKEN, LANGUAGE, Model
-from yanmo.tasks.base import Answer, Task
-from yanmo.text.batches import Batch, Run
+from yanmo.tasks.base import Answer, Task, lengths
+from yanmo.text.batches import Batch, Key, Run, once, pack
 from yanmo.text.sources import Example
 from yanmo.text.tokenizer import Tokenizer
+
+_LONGEST = 512  # tokens of a text to embed, where neither the folder nor the model sets an end
 
 
 def load(name: str | Path, *, device: str | torch.device = "cpu") -> "Engine":
     """Open a run folder, or any Hugging Face folder of a known family. Raises ModelError."""
     return Engine(checkpoint.load(name), torch.device(device))
+
+
+def _collate(rows: Sequence[Example], key: Key | None) -> Batch:
+    return Batch(pack([row.ids for row in rows if row.ids is not None]))
 
 
 class Engine:
@@ -42,6 +49,20 @@ class Engine:
             for i, text in enumerate(texts, 1)
         ]
         return evaluation.answers(self.model, self.task, self.task.prepare(rows), device=self.device) if rows else []
+
+    @torch.inference_mode()
+    def embed(self, texts: Sequence[str]) -> Tensor:
+        """One vector a text: (texts, width), pooled and normed as the folder's `modules.json` says, else the normed mean of the states.
+        A text longer than the model's rows is cut."""
+        pooling = sentence.read(self.checkpoint.folder) if self.checkpoint.folder else sentence.Pooling()
+        longest = pooling.longest or self.checkpoint.config.longest or _LONGEST
+        rows = self.tokenizer.tokenise([Example((text,)) for text in texts], longest)
+        found: list[Tensor] = [torch.empty(0)] * len(rows)
+        for batch, places in once(rows, lengths(rows), _collate, budget=evaluation.BUDGET):
+            run = batch.source.to(self.device)
+            for place, vector in zip(places, pooling(self._model.hidden(Batch(run)), run), strict=True):
+                found[place] = vector
+        return torch.stack(found) if found else torch.empty(0, 0)
 
     @torch.inference_mode()
     def hidden(self, ids: Tensor, mask: Tensor | None = None, types: Tensor | None = None) -> Tensor:
