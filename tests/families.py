@@ -40,8 +40,8 @@ TINY_DISTILBERT = {
 TINY_ROBERTA = {**TINY, "pad_token_id": 1, "type_vocab_size": 2}
 TINY_GPT2 = {"vocab_size": 67, "n_embd": 24, "n_layer": 2, "n_head": 4, "n_positions": 40, "pad_token_id": 0}
 TINY_RNN = {"vocab_size": 67, "hidden_size": 24, "num_hidden_layers": 2}
-TINY_KIM = {"vocab_size": 67, "kind": "kim", "hidden_size": 24, "kernel_sizes": [3, 4, 5], "embedding_size": 10}
-ENCODER = ("base", "classify", "tag", "span")
+TINY_CNN = {"vocab_size": 67, "hidden_size": 24, "embedding_size": 10}
+BOTH_WAYS = ("base", "classify", "tag", "span", "seq2seq")
 TINY_LLAMA = {**TINY, "num_key_value_heads": 2, "pad_token_id": 0, "num_attention_heads": 4}
 
 CASES = [
@@ -178,29 +178,22 @@ CASES = [
     Case("lstm", "yanmo-rnn", None, TINY_RNN),
     Case("lstm-narrow-words", "yanmo-rnn", None, {**TINY_RNN, "embedding_size": 10, "num_hidden_layers": 3}),
     Case("gru-untied", "yanmo-rnn", None, {**TINY_RNN, "cell": "gru", "tie_word_embeddings": False}),
-    Case("lstm-both-ways", "yanmo-rnn", None, {**TINY_RNN, "bidirectional": True}, (*ENCODER, "seq2seq")),
+    Case("lstm-both-ways", "yanmo-rnn", None, {**TINY_RNN, "bidirectional": True}, BOTH_WAYS),
     Case(
         "gru-both-ways",
         "yanmo-rnn",
         None,
         {**TINY_RNN, "cell": "gru", "bidirectional": True, "embedding_size": 10, "num_hidden_layers": 1},
-        (*ENCODER, "seq2seq"),
+        BOTH_WAYS,
     ),
-    Case("gated", "yanmo-cnn", None, {"vocab_size": 67, "hidden_size": 24, "num_hidden_layers": 3}),
+    Case("plain", "yanmo-cnn", None, TINY_CNN),
+    Case("even", "yanmo-cnn", None, {"vocab_size": 67, "hidden_size": 24, "kernel_sizes": [2, 6]}),
+    Case("plain", "yanmo-gated-cnn", None, {**TINY_RNN, "num_hidden_layers": 3}),
     Case(
-        "gated-wide-again",
-        "yanmo-cnn",
+        "odd",
+        "yanmo-gated-cnn",
         None,
-        {
-            "vocab_size": 67,
-            "hidden_size": 16,
-            "num_hidden_layers": 3,
-            "kernel_sizes": [4],
-            "dilation_cycle": 2,
-            "tie_word_embeddings": False,
-        },
+        {**TINY_RNN, "num_hidden_layers": 3, "kernel_size": 4, "dilation_cycle": 2, "tie_word_embeddings": False},
     ),
-    Case("kim", "yanmo-cnn", None, TINY_KIM, ENCODER),
-    Case("kim-even", "yanmo-cnn", None, {**TINY_KIM, "kernel_sizes": [2, 6], "embedding_size": 24}, ENCODER),
 ]
 REFERENCES = [case for case in CASES if case.reference]

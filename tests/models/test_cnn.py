@@ -6,19 +6,20 @@ from torch import Tensor, nn
 
 from yanmo import checkpoint
 from yanmo.errors import ModelError
-from yanmo.models.cnn import FAMILY
+from yanmo.models.base import Family
+from yanmo.models.cnn import FAMILY, GATED
 from yanmo.text.batches import Batch, Run
 
 TOLERANCE = 1e-5
-GATED = {"vocab_size": 40, "hidden_size": 12, "num_hidden_layers": 4, "dilation_cycle": 3}
-KIM = {"vocab_size": 40, "kind": "kim", "hidden_size": 12, "embedding_size": 7, "kernel_sizes": [3, 4, 5]}
+SMALL = {"vocab_size": 40, "hidden_size": 12, "embedding_size": 7}
+SMALL_GATED = {"vocab_size": 40, "hidden_size": 12, "num_hidden_layers": 4, "dilation_cycle": 3}
 
 
-def made(head: str, keys: dict[str, object]) -> nn.Module:
+def made(family: Family, head: str, keys: dict[str, object]) -> nn.Module:
     torch.manual_seed(0)
-    config, unknown = FAMILY.config.read({**keys, "id2label": {"0": "a", "1": "b"}}, "test")
+    config, unknown = family.config.read({**keys, "id2label": {"0": "a", "1": "b"}}, "test")
     assert not unknown
-    model = checkpoint.create(FAMILY, config, head).eval()
+    model = checkpoint.create(family, config, head).eval()
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
@@ -31,7 +32,7 @@ def run(*lengths: int) -> Run:
 
 def test_kim() -> None:
     """Section 2 of the paper, over a row with zeros beyond its ends; rows shorter than a window too."""
-    model, given = made("classify", KIM), run(8, 1, 3)
+    model, given = made(FAMILY, "classify", SMALL), run(8, 1, 3)
     expected = []
     for ids in given.ids.split(given.lengths):
         row = torch.cat([torch.zeros(2, 7), model.word(ids), torch.zeros(2, 7)])
@@ -48,7 +49,7 @@ def test_kim() -> None:
 
 def test_gated() -> None:
     """Equation 1 of Dauphin et al., the taps 1, 2, 4, 1 apart, each block x + f(norm(x))."""
-    model, given = made("causal", GATED), run(13, 1, 4)
+    model, given = made(GATED, "causal", SMALL_GATED), run(13, 1, 4)
     expected = []
     for ids in given.ids.split(given.lengths):
         x = model.word(ids)
@@ -69,7 +70,7 @@ def test_gated() -> None:
 
 def test_gated_sees_so_far_and_no_further() -> None:
     """What comes later changes nothing; what is further back than all layers reach changes nothing."""
-    model = made("causal", GATED)
+    model = made(GATED, "causal", SMALL_GATED)
     reach = 2 * (1 + 2 + 4 + 1)
     ids = run(40).ids
     changed = ids.clone()
@@ -80,7 +81,7 @@ def test_gated_sees_so_far_and_no_further() -> None:
 
 
 def test_state_holds_what_the_next_token_sees() -> None:
-    model = made("causal", GATED)
+    model = made(GATED, "causal", SMALL_GATED)
     state = model.state()
     with torch.no_grad():
         model.decode(run(9, 2), state)
@@ -88,25 +89,22 @@ def test_state_holds_what_the_next_token_sees() -> None:
 
 
 @pytest.mark.parametrize(
-    ("head", "keys", "message"),
+    ("family", "keys", "message"),
     [
-        ("causal", KIM, "set kind to gated"),
-        ("base", {**KIM, "kind": "wide"}, "kind 'wide' is not known; known: kim, gated"),
-        ("base", {**KIM, "hidden_size": 13}, "hidden_size 13 is not a multiple of the 3 kernel_sizes"),
-        ("base", {**KIM, "num_hidden_layers": 2}, "num_hidden_layers 2: kind kim has 1"),
-        ("base", {**KIM, "kernel_sizes": []}, "kernel_sizes .*from 1 on"),
-        ("base", {**GATED, "kernel_sizes": [2, 3]}, "kind gated has one"),
-        ("base", {**GATED, "embedding_size": 7}, "embedding_size 7"),
-        ("base", {**GATED, "dilation_cycle": 0}, "dilation_cycle 0"),
+        (FAMILY, {**SMALL, "hidden_size": 13}, "hidden_size 13 is not a multiple of the 3 kernel_sizes"),
+        (FAMILY, {**SMALL, "kernel_sizes": []}, r"kernel_sizes \[\]: expected"),
+        (FAMILY, {**SMALL, "kernel_sizes": [3, 0]}, r"kernel_sizes \[3, 0\]: expected"),
+        (GATED, {**SMALL_GATED, "dilation_cycle": 0}, "dilation_cycle is 0, expected more than 0"),
+        (GATED, {**SMALL_GATED, "kernel_size": 0}, "'kernel_size' is 0, expected more than 0"),
     ],
 )
-def test_faults(head: str, keys: dict[str, object], message: str) -> None:
+def test_faults(family: Family, keys: dict[str, object], message: str) -> None:
     with pytest.raises(ModelError, match=message):
-        made(head, keys)
+        made(family, "base", keys)
 
 
 def test_the_size_of_the_paper() -> None:
     """Kim 2014, section 3.1: windows of 3, 4 and 5 tokens, 100 features each; vectors of 300."""
-    model = made("classify", {"vocab_size": 40, **FAMILY.sizes["kim"]})
+    model = made(FAMILY, "classify", {"vocab_size": 40, **FAMILY.sizes["mini"]})
     words, windows, output = 40 * 300, 100 * (300 * (3 + 4 + 5) + 3), 2 * 301
     assert sum(parameter.numel() for parameter in model.parameters()) == words + windows + output

@@ -25,6 +25,7 @@ FAMILIES = {
     "yanmo-ngram-bert": "yanmo.models.ngram_bert:FAMILY",
     "yanmo-rnn": "yanmo.models.rnn:FAMILY",
     "yanmo-cnn": "yanmo.models.cnn:FAMILY",
+    "yanmo-gated-cnn": "yanmo.models.cnn:GATED",
 }
 FAMILY, SIZE = "bert", "mini"  # where the settings say nothing
 

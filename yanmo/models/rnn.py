@@ -222,6 +222,7 @@ def _size(layers: int, width: int, embedding: int) -> dict[str, int]:
 FAMILY = Family(
     model_type="yanmo-rnn",
     about="LSTM or GRU: language model, encoder in one or both directions, encoder-decoder with attention",
+    paper="Merity et al. 2018, https://arxiv.org/abs/1708.02182; Luong et al. 2015, https://arxiv.org/abs/1508.04025",
     config=RnnConfig,
     module=rnn,
     heads={
