@@ -181,8 +181,8 @@ class GlobalAttention(nn.Module):
 
     def remember(self, states: Tensor, lengths: Sequence[int]) -> tuple[Tensor, ...]:
         """The states of all sources, packed -> keys (b, s, width), values (b, s, width) and where they are, (b, s)."""
-        values, there = _padded(states, lengths)
-        return self.key(values), values, there
+        (keys, there), (values, _) = _padded(self.key(states), lengths), _padded(states, lengths)
+        return keys, values, there
 
     def forward(self, hidden: Tensor, lengths: Sequence[int], memory: tuple[Tensor, ...]) -> Tensor:
         """(t, width) packed rows -> (t, width). memory: what `remember` answered."""
