@@ -78,7 +78,7 @@ def classify(question: Question) -> Plan:
             "task.svm": True,
             "train.batch_tokens": 2048,
             "train.lr": 5e-4,
-            "train.rates": {"embeddings.ngrams": 4.0, "classifier": 2.0},
+            "train.rates": {"embeddings.ngrams": 4.0, "task_head": 2.0},
             "train.warmup": 0.1,
             "train.average": 0.98,
             "train.evaluations": 5,
