@@ -53,3 +53,9 @@ def small_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         folder, Checkpoint(checkpoint.create(family, config, "classify"), family, "classify", cutter, task)
     )
     return folder
+
+
+def pytest_sessionfinish() -> None:
+    from tests import measured
+
+    measured.write()
