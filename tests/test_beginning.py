@@ -22,6 +22,9 @@ SMALL = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "i
 NAMED = {  # what families with keys of their own call those of SMALL
     "gpt2": {"n_embd": 16, "n_layer": 1, "n_head": 2},
     "distilbert": {"dim": 16, "n_layers": 1, "n_heads": 2, "hidden_dim": 32},
+    "yanmo-rnn": {"hidden_size": 16, "num_hidden_layers": 1},
+    "yanmo-cnn": {"hidden_size": 18},
+    "yanmo-gated-cnn": {"hidden_size": 16, "num_hidden_layers": 1},
 }
 SPARE = 3  # rows of the embedding that no token has
 

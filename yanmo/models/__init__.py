@@ -24,6 +24,9 @@ FAMILIES = {
     "qwen3": "yanmo.models.llama:QWEN3",
     "yanmo-autoencoder": "yanmo.models.autoencoder:FAMILY",
     "yanmo-ngram-bert": "yanmo.models.ngram_bert:FAMILY",
+    "yanmo-rnn": "yanmo.models.rnn:FAMILY",
+    "yanmo-cnn": "yanmo.models.cnn:FAMILY",
+    "yanmo-gated-cnn": "yanmo.models.cnn:GATED",
 }
 FAMILY, SIZE = "bert", "mini"  # where the settings say nothing
 
