@@ -6,12 +6,14 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Case:
-    """One configuration. `reference` names the config class of transformers, or None for a family of our own."""
+    """One configuration. `reference` names the config class of transformers, or None for a family of our own. heads: those that it
+    can have, where they are not all of the family's."""
 
     name: str
     family: str
     reference: str | None
     values: dict[str, Any]
+    heads: tuple[str, ...] = ()
 
     @property
     def id(self) -> str:
@@ -37,6 +39,9 @@ TINY_DISTILBERT = {
 }
 TINY_ROBERTA = {**TINY, "pad_token_id": 1, "type_vocab_size": 2}
 TINY_GPT2 = {"vocab_size": 67, "n_embd": 24, "n_layer": 2, "n_head": 4, "n_positions": 40, "pad_token_id": 0}
+TINY_RNN = {"vocab_size": 67, "hidden_size": 24, "num_hidden_layers": 2}
+TINY_CNN = {"vocab_size": 67, "hidden_size": 24, "embedding_size": 10}
+BOTH_WAYS = ("base", "classify", "tag", "span", "seq2seq")
 TINY_LLAMA = {**TINY, "num_key_value_heads": 2, "pad_token_id": 0, "num_attention_heads": 4}
 TINY_XLNET = {"vocab_size": 67, "d_model": 24, "n_layer": 2, "n_head": 4, "d_inner": 40, "pad_token_id": 0}
 TINY_TRANSFORMER_XL = {"vocab_size": 67, "d_model": 24, "n_layer": 2, "n_head": 4, "d_inner": 40, "mem_len": 20}
@@ -228,6 +233,26 @@ CASES = [
         "yanmo-ngram-bert",
         None,
         {**TINY, "ngram_sizes": [2], "ngram_rows": 7, "kernel_size": 3, "num_attention_heads": 6},
+    ),
+    Case("lstm", "yanmo-rnn", None, TINY_RNN),
+    Case("lstm-narrow-words", "yanmo-rnn", None, {**TINY_RNN, "embedding_size": 10, "num_hidden_layers": 3}),
+    Case("gru-untied", "yanmo-rnn", None, {**TINY_RNN, "cell": "gru", "tie_word_embeddings": False}),
+    Case("lstm-both-ways", "yanmo-rnn", None, {**TINY_RNN, "bidirectional": True}, BOTH_WAYS),
+    Case(
+        "gru-both-ways",
+        "yanmo-rnn",
+        None,
+        {**TINY_RNN, "cell": "gru", "bidirectional": True, "embedding_size": 10, "num_hidden_layers": 1},
+        BOTH_WAYS,
+    ),
+    Case("plain", "yanmo-cnn", None, TINY_CNN),
+    Case("even", "yanmo-cnn", None, {"vocab_size": 67, "hidden_size": 24, "kernel_sizes": [2, 6]}),
+    Case("plain", "yanmo-gated-cnn", None, {**TINY_RNN, "num_hidden_layers": 3}),
+    Case(
+        "odd",
+        "yanmo-gated-cnn",
+        None,
+        {**TINY_RNN, "num_hidden_layers": 3, "kernel_size": 4, "dilation_cycle": 2, "tie_word_embeddings": False},
     ),
 ]
 REFERENCES = [case for case in CASES if case.reference]

@@ -25,6 +25,9 @@ NAMED = {  # what families with keys of their own call those of SMALL
     "xlnet": {"d_model": 16, "n_layer": 1, "n_head": 2, "d_inner": 32},
     "transfo-xl": {"d_model": 16, "n_layer": 1, "n_head": 2, "d_inner": 32},
     "yanmo-transformer-xl": {"d_model": 16, "n_layer": 1, "n_head": 2, "d_inner": 32},
+    "yanmo-rnn": {"hidden_size": 16, "num_hidden_layers": 1},
+    "yanmo-cnn": {"hidden_size": 18},
+    "yanmo-gated-cnn": {"hidden_size": 16, "num_hidden_layers": 1},
 }
 SPARE = 3  # rows of the embedding that no token has
 

@@ -15,7 +15,7 @@ import yanmo
 from tests.families import CASES, REFERENCES, Case
 from yanmo import checkpoint, models
 from yanmo.checkpoint import Checkpoint
-from yanmo.models.base import HEADS, LANGUAGE
+from yanmo.models.base import HEADS, LANGUAGE, Memory
 from yanmo.nn.heads import GENERIC
 from yanmo.nn.init import shapes_only
 from yanmo.text.batches import Batch, Run
@@ -43,18 +43,22 @@ def tokenizer():
     return train(["a b c d e f g h i j 天 地 玄 黄"], TokenizerSettings(kind="word", vocab=100))
 
 
+def heads_of(case: Case) -> list[str]:
+    return list(case.heads or models.find(case.family).heads)
+
+
 def with_heads(cases: list[Case], *kinds: str) -> list[Any]:
-    """(case, head) for every head of these kinds that the case's family has."""
-    found = [(case, head) for case in cases for head in models.find(case.family).heads if not kinds or head in kinds]
+    """(case, head) for every head of these kinds that the case has."""
+    found = [(case, head) for case in cases for head in heads_of(case) if not kinds or head in kinds]
     return [pytest.param(*pair, id=f"{pair[0].id}-{pair[1]}") for pair in found]
 
 
 def encoders(cases: list[Case]) -> list[Case]:
-    return [case for case in cases if "masked" in models.find(case.family).heads]
+    return [case for case in cases if "masked" in heads_of(case)]
 
 
 def decoders(cases: list[Case]) -> list[Case]:
-    return [case for case in cases if "causal" in models.find(case.family).heads]
+    return [case for case in cases if "causal" in heads_of(case)]
 
 
 def rectangle(vocabulary: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -213,6 +217,8 @@ def test_gradients_reach_every_parameter(case: Case, head: str) -> None:
     types = types_of(case, types)
     run = packed(ids, mask, types)
     hidden = model.hidden(Batch(run))
+    if head == "seq2seq":
+        hidden = model.decode(run, memory=Memory(hidden, run.lengths))
     outputs = [model.logits(hidden)] if head in LANGUAGE else []
     if model.task_head is not None:
         outputs.append(model.head(hidden, run))

@@ -9,7 +9,8 @@ import transformers
 from torch import Tensor
 
 import yanmo
-from tests.models.test_contracts import TOLERANCE, packed, rectangle, tokenizer  # noqa: F401 (a fixture)
+from tests.measured import GRADIENTS, PIECES, STATES, TOLERANCE, within
+from tests.models.test_contracts import packed, rectangle, tokenizer  # noqa: F401 (a fixture)
 from yanmo import models
 from yanmo.errors import ModelError
 from yanmo.models import hf
@@ -26,11 +27,11 @@ CONFIGS = {
 }
 
 
-@pytest.fixture(params=CONFIGS.values(), ids=CONFIGS)
+@pytest.fixture(params=CONFIGS)
 def pair(request: pytest.FixtureRequest, tokenizer: Any, tmp_path: Path) -> tuple[Any, Any]:  # noqa: F811
     """A random model of transformers, and ours of the same weights."""
     torch.manual_seed(0)
-    theirs = transformers.XLNetLMHeadModel(transformers.XLNetConfig(**{**TINY, **request.param})).eval()
+    theirs = transformers.XLNetLMHeadModel(transformers.XLNetConfig(**{**TINY, **CONFIGS[request.param]})).eval()
     with torch.no_grad():
         for parameter in theirs.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
@@ -42,6 +43,10 @@ def pair(request: pytest.FixtureRequest, tokenizer: Any, tmp_path: Path) -> tupl
 def distance(ours: Tensor, expected: Tensor) -> float:
     assert ours.shape == expected.shape
     return float((ours - expected).detach().abs().max())
+
+
+def close(ours: Tensor, expected: Tensor, what: str = STATES) -> None:
+    within("xlnet", "two streams and memory", what, "transformers", distance(ours, expected))
 
 
 class Orders:
@@ -86,7 +91,7 @@ def test_any_order_equals_transformers(pair: tuple[Any, Any], counts: tuple[int,
     asked = Orders(counts)
     expected = asked.theirs(theirs).logits[asked.known]
     found = ours.logits(ours.permuted(asked.run, asked.order, asked.targets))
-    assert distance(found, expected) < TOLERANCE
+    close(found, expected)
 
     weights = torch.randn(found.shape, generator=torch.Generator().manual_seed(1)) / len(found)
     (found * weights).sum().backward()
@@ -96,7 +101,7 @@ def test_any_order_equals_transformers(pair: tuple[Any, Any], counts: tuple[int,
     own = dict(ours.named_parameters())
     for rule in rules:
         for name, gradient in rule.load(gradients[rule.theirs], {n: p.shape for n, p in own.items()}).items():
-            assert distance(own[name].grad, gradient) < TOLERANCE, name
+            close(own[name].grad, gradient, GRADIENTS)
     assert own["mask"].grad.abs().sum() > 0
 
 
@@ -130,16 +135,16 @@ def test_memory_equals_transformers(pair: tuple[Any, Any], kinds: bool) -> None:
             expected = theirs.transformer(ids, token_type_ids=types, mems=memories, use_mems=True)
             run = packed(ids, torch.ones_like(ids), types)
             found = ours.encode(run, state)
-            assert distance(found, expected.last_hidden_state.flatten(0, 1)) < TOLERANCE
+            close(found, expected.last_hidden_state.flatten(0, 1))
             memories = expected.mems
             for own, other in zip(state.states, memories, strict=True):
-                assert distance(own, other.transpose(0, 1)) < TOLERANCE
+                close(own, other.transpose(0, 1))
         asked = Orders((3, 7, 0, 2))
         rows = torch.tensor([0, 1, 2, 1])
         chosen = state.select(rows)
         expected = asked.theirs(theirs, mems=[memory[:, rows] for memory in memories], use_mems=True)
         found = ours.permuted(asked.run, asked.order, asked.targets, chosen)
-        assert distance(ours.logits(found), expected.logits[asked.known]) < TOLERANCE
+        close(ours.logits(found), expected.logits[asked.known])
     assert not any(memory.requires_grad for memory in chosen.states)
 
 
@@ -168,7 +173,7 @@ def test_padding_on_the_right_changes_nothing(pair: tuple[Any, Any], key: str) -
     with torch.no_grad():
         expected = theirs.transformer(ids, token_type_ids=types, **{key: given}).last_hidden_state
         found = ours.encode(packed(ids, mask, types))
-    assert distance(found, expected[mask.bool()]) < TOLERANCE
+    close(found, expected[mask.bool()])
 
 
 def test_from_left_to_right(pair: tuple[Any, Any]) -> None:
@@ -180,14 +185,14 @@ def test_from_left_to_right(pair: tuple[Any, Any]) -> None:
     mapping = torch.eye(10)[1:].expand(2, -1, -1)
     with torch.no_grad():
         expected = theirs(longer, perm_mask=perm, target_mapping=mapping).logits
-        assert distance(ours.logits(ours.decode(Run(ids.flatten(), (9, 9)))), expected.flatten(0, 1)) < TOLERANCE
+        close(ours.logits(ours.decode(Run(ids.flatten(), (9, 9)))), expected.flatten(0, 1))
         if ours.config.mem_len in (4, 6):  # does not cover the row
             return
         state, at = ours.state(), [0, 0]
         for step in ((2, 4), (1, 1), (5, 2), (1, 2)):
             run = Run(torch.cat([ids[row, a : a + n] for row, (a, n) in enumerate(zip(at, step, strict=True))]), step)
             for row, part in enumerate(ours.logits(ours.decode(run, state)).split(step)):
-                assert distance(part, expected[row, at[row] : at[row] + step[row]]) < TOLERANCE
+                close(part, expected[row, at[row] : at[row] + step[row]], PIECES)
             at = [a + n for a, n in zip(at, step, strict=True)]
     assert state.lengths == (9, 9)
 

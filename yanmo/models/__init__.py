@@ -25,7 +25,11 @@ FAMILIES = {
     "transfo-xl": "yanmo.models.transformer_xl:TRANSFO_XL",
     "xlnet": "yanmo.models.xlnet:FAMILY",
     "yanmo-transformer-xl": "yanmo.models.transformer_xl:FAMILY",
+    "yanmo-autoencoder": "yanmo.models.autoencoder:FAMILY",
     "yanmo-ngram-bert": "yanmo.models.ngram_bert:FAMILY",
+    "yanmo-rnn": "yanmo.models.rnn:FAMILY",
+    "yanmo-cnn": "yanmo.models.cnn:FAMILY",
+    "yanmo-gated-cnn": "yanmo.models.cnn:GATED",
 }
 FAMILY, SIZE = "bert", "mini"  # where the settings say nothing
 
