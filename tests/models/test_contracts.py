@@ -217,7 +217,8 @@ def test_gradients_reach_every_parameter(case: Case, head: str) -> None:
         name for name, parameter in model.named_parameters() if parameter.grad is None or not parameter.grad.any()
     ]
     # A softmax over keys does not change when all keys shift by the same vector, so this gradient is 0 by algebra.
-    assert [name for name in without if not name.endswith("key.bias")] == []
+    # And what a variational latent is drawn by has none where nothing is drawn; its own test trains it.
+    assert [name for name in without if not name.endswith("key.bias") and not name.startswith("spread.")] == []
 
 
 @pytest.mark.parametrize("case", decoders(REFERENCES), ids=lambda case: case.id)
@@ -296,7 +297,8 @@ def test_a_head_for_every_family(case: Case, kind: str, tokenizer, tmp_path: Pat
     ids, mask, _ = rectangle(case.values["vocab_size"])
     run = packed(ids, mask)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(models, "find", lambda name: family)
+        known = models.find
+        patch.setattr(models, "find", lambda name: family if name == case.family else known(name))
         again = checkpoint.load(tmp_path)
     assert again.head == kind and not again.fresh
     again.model.eval()
