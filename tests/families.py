@@ -46,6 +46,17 @@ TINY_LLAMA = {**TINY, "num_key_value_heads": 2, "pad_token_id": 0, "num_attentio
 TINY_XLNET = {"vocab_size": 67, "d_model": 24, "n_layer": 2, "n_head": 4, "d_inner": 40, "pad_token_id": 0}
 TINY_TRANSFORMER_XL = {"vocab_size": 67, "d_model": 24, "n_layer": 2, "n_head": 4, "d_inner": 40, "mem_len": 20}
 
+
+def joined(encoder: tuple[str, dict[str, Any]], decoder: tuple[str, dict[str, Any]]) -> dict[str, Any]:
+    """An autoencoder's config of two parts: (model_type, config) of each."""
+    common = ("vocab_size", "max_position_embeddings", "n_positions")
+    parts = {
+        name: {"model_type": kind, **{key: value for key, value in keys.items() if key not in common}}
+        for name, (kind, keys) in (("encoder", encoder), ("decoder", decoder))
+    }
+    return {"vocab_size": 67, "max_position_embeddings": 40, "latent_size": 7, **parts}
+
+
 CASES = [
     Case("plain", "bert", "BertConfig", TINY),
     Case(
@@ -254,5 +265,17 @@ CASES = [
         None,
         {**TINY_RNN, "num_hidden_layers": 3, "kernel_size": 4, "dilation_cycle": 2, "tie_word_embeddings": False},
     ),
+    Case("bert-to-gpt2", "yanmo-autoencoder", None, joined(("bert", TINY), ("gpt2", TINY_GPT2))),
+    Case(
+        "rnn-to-rnn-variational",
+        "yanmo-autoencoder",
+        None,
+        {
+            **joined(("yanmo-rnn", {**TINY_RNN, "bidirectional": True}), ("yanmo-rnn", {**TINY_RNN, "cell": "gru"})),
+            "variational": True,
+            "latent_size": 5,
+        },
+    ),
+    Case("cnn-to-llama", "yanmo-autoencoder", None, joined(("yanmo-cnn", TINY_CNN), ("llama", TINY_LLAMA))),
 ]
 REFERENCES = [case for case in CASES if case.reference]

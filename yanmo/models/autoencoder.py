@@ -191,7 +191,8 @@ class Autoencoder(nn.Module):
             latent = state.latent
         elif latent is None:
             assert memory is not None, "a state, a memory or a latent"  # noqa: S101
-            latent = self.latent(memory).mean
+            read = self.latent(memory)
+            latent = read.drawn() if self.training else read.mean
         inner = None if state is None else state.inner
         if self.attends:
             given = {} if inner is not None else {"memory": self._memory(latent)}
