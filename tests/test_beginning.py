@@ -19,9 +19,20 @@ from yanmo.text.tokenizer import TokenizerSettings
 TEXTS = ["a good film", "a bad film", "这部电影很好", "这部电影不好"] * 5
 WORDS = ["电影", "good film", "不好"]
 SMALL = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
-NAMED = {  # what families with keys of their own call those of SMALL
+NAMED: dict[str, dict[str, object]] = {  # what families with keys of their own call those of SMALL
     "gpt2": {"n_embd": 16, "n_layer": 1, "n_head": 2},
     "distilbert": {"dim": 16, "n_layers": 1, "n_heads": 2, "hidden_dim": 32},
+    "xlnet": {"d_model": 16, "n_layer": 1, "n_head": 2, "d_inner": 32},
+    "transfo-xl": {"d_model": 16, "n_layer": 1, "n_head": 2, "d_inner": 32},
+    "yanmo-transformer-xl": {"d_model": 16, "n_layer": 1, "n_head": 2, "d_inner": 32},
+    "yanmo-rnn": {"hidden_size": 16, "num_hidden_layers": 1},
+    "yanmo-cnn": {"hidden_size": 18},
+    "yanmo-gated-cnn": {"hidden_size": 16, "num_hidden_layers": 1},
+}
+NAMED["yanmo-autoencoder"] = {
+    "encoder": {"model_type": "bert", **SMALL},
+    "decoder": {"model_type": "gpt2", **NAMED["gpt2"]},
+    "latent_size": 8,
 }
 SPARE = 3  # rows of the embedding that no token has
 

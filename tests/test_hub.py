@@ -19,6 +19,7 @@ from tests.hub_server import Hub, serving
 from yanmo import checkpoint, files, hub
 from yanmo.__main__ import main
 from yanmo.errors import MissingExtra, ModelError, SettingsError, YanmoError
+from yanmo.hub.parcel import NAME
 
 IDS = torch.tensor([[2, 5, 6, 3]])
 
@@ -372,7 +373,7 @@ def attempt(name: str, small_folder: Path, base: Path) -> None:
     place = hub.Folder(root)._at(name)
     assert place is None or place.resolve().is_relative_to(root.resolve())
     if new and (root / name).exists():
-        assert hub.NAME.fullmatch(name)
+        assert NAME.fullmatch(name)
     shutil.rmtree(root)
     root.mkdir()
 
@@ -405,7 +406,7 @@ def test_m8_names_that_nobody_thought_of(parts: list[str]) -> None:
     name = "".join(parts)
     root = Path("/hub")
     place = hub.Folder(root)._at(name) if "\0" not in name else None
-    assert place is None or (hub.NAME.fullmatch(name) and root in place.parents and ".." not in place.parts)
+    assert place is None or (NAME.fullmatch(name) and root in place.parents and ".." not in place.parts)
     try:
         called, revision = hub.parse(name)
     except SettingsError:

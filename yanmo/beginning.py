@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from yanmo import checkpoint, hub, models
+from yanmo import checkpoint, models
 from yanmo.checkpoint import Checkpoint
 from yanmo.errors import ModelError, SettingsError
 from yanmo.models import ModelSettings
@@ -88,9 +88,9 @@ def expected(settings: ModelSettings, tokenizer: TokenizerSettings) -> int:
     """About how many parameters a run will train, told before its data is read. Raises what can be said against the base by then."""
     models.check(settings, tokenizer)
     if settings.base is not None:
-        folder = hub.resolve(settings.base)
-        models.find(checkpoint.read_config(folder)["model_type"])
-        return sum(file.stat().st_size for file in folder.glob("*.safetensors")) // 4
+        found = checkpoint.source(settings.base)
+        models.find(found.content["model_type"])
+        return found.parameters
     vocabulary = tokenizers.load(tokenizer.base).size if tokenizer.base else tokenizer.vocab or tokenizers.VOCAB
     family, config = models.configure(settings, vocab_size=vocabulary)
     with shapes_only():
@@ -117,9 +117,9 @@ def extend(opened: Checkpoint, tokenizer: Tokenizer, where: str) -> Checkpoint:
 
 def _take_vectors(model: nn.Module, family: Family, cutter: Tokenizer, path: Path) -> None:
     """Begin the embedding's rows of words that stand in a file of word vectors with these."""
-    if not family.embedding:
-        raise SettingsError(f"model.vectors: '{family.model_type}' has no embedding of tokens that could take them")
-    table = model.get_parameter(family.embedding)
+    table = model.get_parameter(family.embedding) if family.embedding else None
+    if table is None or len(table) < model.config.vocab_size:  # type: ignore[operator,union-attr]  # one of several tables
+        raise SettingsError(f"model.vectors: '{family.model_type}' has no embedding of all tokens that could take them")
     words = cutter.words()
     found = vectors.read(path, words, table.shape[1])
     ids = np.array([id for word in found for id in words[word]], np.int64)

@@ -22,7 +22,14 @@ FAMILIES = {
     "mistral": "yanmo.models.llama:MISTRAL",
     "qwen2": "yanmo.models.llama:QWEN2",
     "qwen3": "yanmo.models.llama:QWEN3",
+    "transfo-xl": "yanmo.models.transformer_xl:TRANSFO_XL",
+    "xlnet": "yanmo.models.xlnet:FAMILY",
+    "yanmo-transformer-xl": "yanmo.models.transformer_xl:FAMILY",
+    "yanmo-autoencoder": "yanmo.models.autoencoder:FAMILY",
     "yanmo-ngram-bert": "yanmo.models.ngram_bert:FAMILY",
+    "yanmo-rnn": "yanmo.models.rnn:FAMILY",
+    "yanmo-cnn": "yanmo.models.cnn:FAMILY",
+    "yanmo-gated-cnn": "yanmo.models.cnn:GATED",
 }
 FAMILY, SIZE = "bert", "mini"  # where the settings say nothing
 

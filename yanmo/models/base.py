@@ -98,7 +98,7 @@ def task_logits(part: nn.Module | None, hidden: Tensor, run: Run) -> Tensor:
     return result
 
 
-def language_logits(part: nn.Module | None, hidden: Tensor, embedding: Tensor) -> Tensor:
+def language_logits(part: nn.Module | None, hidden: Tensor, embedding: Tensor | nn.Module) -> Tensor:
     """What a model's language-model head says of states (n, width). Raises ModelError where it has none."""
     if part is None:
         raise ModelError(
@@ -183,6 +183,11 @@ class Config:
             f"'{k}' is {v}, expected more than 0"
             for k, v in values.items()
             if type(v) is int and v <= 0 and _counts(own[k].name, own[k].default)
+        ]
+        faults += [
+            f"'{k}' is {v}, expected a token's number"
+            for k, v in values.items()
+            if k.endswith("_id") and type(v) is int and v < -1  # -1 says in some files that there is none
         ]
         if tensors is not None:
             faults += [

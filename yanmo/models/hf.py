@@ -69,6 +69,17 @@ class Reshaped(Same):
 
 
 @dataclass(frozen=True)
+class ByHead(Reshaped):
+    """The matrix of a linear layer, of `shape` (in, heads, width of a head) there (XLNet's projections)."""
+
+    def load(self, tensor: Tensor, shapes: Mapping[str, torch.Size]) -> dict[str, Tensor]:
+        return {self.ours: tensor.flatten(1).t() if tensor.shape == self.shape else tensor}
+
+    def save(self, tensors: Mapping[str, Tensor]) -> Tensor:
+        return tensors[self.ours].t().reshape(self.shape)
+
+
+@dataclass(frozen=True)
 class Fused:
     """Several of our tensors, joined along an axis there."""
 
@@ -187,7 +198,7 @@ def content(tensors: dict[str, Tensor]) -> Content:
     return lambda path: safetensors.torch.save_file(tensors, path, metadata={"format": "pt"})
 
 
-def rename(tensors: "Mapping[str, Stored]", aliases: Mapping[str, str]) -> "dict[str, Stored]":
+def rename(tensors: "Mapping[str, Tensor | Stored]", aliases: Mapping[str, str]) -> "dict[str, Tensor | Stored]":
     """The tensors under today's names; aliases: ending of an older name -> today's."""
     old = {name: end for name in tensors for end in aliases if name.endswith(end)}
     return {
@@ -346,7 +357,7 @@ def read_json(file: Path) -> dict[str, Any]:
         if (size := file.stat().st_size) > LARGEST_JSON:
             raise ModelError(f"{file}: {size / 1e6:,.0f} MB; at most {LARGEST_JSON / 1e6:,.0f} MB are read")
         return _parse(file.read_bytes(), 10_000)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise
     except (OSError, ValueError, RecursionError) as error:
         raise ModelError(f"{file}: not a readable JSON object ({error})") from None

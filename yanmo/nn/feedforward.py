@@ -36,14 +36,15 @@ class GatedFeedForward(nn.Module):
 
 
 class FeedForward(nn.Module):
-    """Through a wider layer and back: (..., width) -> (..., width)."""
+    """Through a wider layer (dropout on that) and back: (..., width) -> (..., width)."""
 
-    def __init__(self, width: int, inner: int, activation: str, *, bias: bool = True) -> None:
+    def __init__(self, width: int, inner: int, activation: str, *, bias: bool = True, dropout: float = 0.0) -> None:
         super().__init__()
         self.up = nn.Linear(width, inner, bias=bias)
         self.down = nn.Linear(inner, width, bias=bias)
         self.activation = ACTIVATIONS[activation]
+        self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
-        result: Tensor = self.down(self.activation(self.up(x)))
+        result: Tensor = self.down(self.dropout(self.activation(self.up(x))))
         return result
