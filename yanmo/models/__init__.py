@@ -22,6 +22,12 @@ FAMILIES = {
     "mistral": "yanmo.models.llama:MISTRAL",
     "qwen2": "yanmo.models.llama:QWEN2",
     "qwen3": "yanmo.models.llama:QWEN3",
+    "transformer": "yanmo.models.transformer:FAMILY",  # Marian's, by the name of the paper
+    "marian": "yanmo.models.transformer:FAMILY",
+    "bart": "yanmo.models.bart:BART",
+    "mbart": "yanmo.models.bart:MBART",
+    "t5": "yanmo.models.t5:T5",
+    "mt5": "yanmo.models.t5:MT5",
     "yanmo-ngram-bert": "yanmo.models.ngram_bert:FAMILY",
 }
 FAMILY, SIZE = "bert", "mini"  # where the settings say nothing

@@ -6,7 +6,7 @@ unexpected or of another shape is ONE ModelError that lists all of it. safetenso
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -86,7 +86,22 @@ class Fused:
         return torch.cat([tensors[name] for name in self.ours], self.axis)
 
 
-Rule = Same | Fused
+@dataclass(frozen=True)
+class Constant:
+    """A tensor that stands there and that a formula gives (Marian's sinusoids): it is written, and not read."""
+
+    theirs: str
+    make: Callable[[], Tensor]
+    names: tuple[str, ...] = ()
+
+    def load(self, tensor: Tensor, shapes: Mapping[str, torch.Size]) -> dict[str, Tensor]:
+        return {}
+
+    def save(self, tensors: Mapping[str, Tensor]) -> Tensor:
+        return self.make()
+
+
+Rule = Same | Fused | Constant
 
 
 def load(

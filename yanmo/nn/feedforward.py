@@ -21,29 +21,31 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 
 class GatedFeedForward(nn.Module):
     """(..., width) -> (..., width): a wider layer, multiplied by the activation of another (Shazeer 2020,
-    https://arxiv.org/abs/2002.05202)."""
+    https://arxiv.org/abs/2002.05202); dropout on the product."""
 
-    def __init__(self, width: int, inner: int, activation: str, *, bias: bool = False) -> None:
+    def __init__(self, width: int, inner: int, activation: str, *, bias: bool = False, dropout: float = 0.0) -> None:
         super().__init__()
         self.gate = nn.Linear(width, inner, bias=bias)
         self.up = nn.Linear(width, inner, bias=bias)
         self.down = nn.Linear(inner, width, bias=bias)
         self.activation = ACTIVATIONS[activation]
+        self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
-        result: Tensor = self.down(self.activation(self.gate(x)) * self.up(x))
+        result: Tensor = self.down(self.dropout(self.activation(self.gate(x)) * self.up(x)))
         return result
 
 
 class FeedForward(nn.Module):
-    """(..., width) -> (..., width) through a wider layer."""
+    """(..., width) -> (..., width) through a wider layer; dropout on that."""
 
-    def __init__(self, width: int, inner: int, activation: str, *, bias: bool = True) -> None:
+    def __init__(self, width: int, inner: int, activation: str, *, bias: bool = True, dropout: float = 0.0) -> None:
         super().__init__()
         self.up = nn.Linear(width, inner, bias=bias)
         self.down = nn.Linear(inner, width, bias=bias)
         self.activation = ACTIVATIONS[activation]
+        self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
-        result: Tensor = self.down(self.activation(self.up(x)))
+        result: Tensor = self.down(self.dropout(self.activation(self.up(x))))
         return result
