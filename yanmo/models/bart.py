@@ -11,12 +11,9 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, ClassVar
 
-from torch import nn
-
 from yanmo.models import transformer
-from yanmo.models.base import answers
-from yanmo.models.transformer import Transformer, TransformerConfig
-from yanmo.nn.heads import Pooler, RowHead, TokenHead
+from yanmo.models.encoder_decoder import task_head
+from yanmo.models.transformer import TransformerConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,19 +49,12 @@ class MBartConfig(BartConfig):
         """A row's last token names its language, and the decoder begins with it."""
 
 
-def task_head(config: BartConfig, kind: str) -> nn.Module | None:
-    width, number, drop = config.d_model, answers(config, kind), config.classifier_dropout
-    if kind == "classify":
-        return RowHead(width, number, place="last", pool=Pooler(width, dropout=drop), dropout=drop)
-    return TokenHead(width, number) if kind == "span" else None
-
-
 BART = replace(
     transformer.FAMILY,
     model_type="bart",
     about="encoder and decoder that restore spoiled text; summaries, classification, answers in a text",
     config=BartConfig,
-    module=partial(Transformer, task_head=task_head),
+    module=partial(transformer.transformer, task_head=task_head),
     heads={
         "base": "BartModel",
         "seq2seq": "BartForConditionalGeneration",

@@ -10,24 +10,24 @@ Left out: the encoder alone without a head (T5EncoderModel).
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from yanmo.errors import ModelError
-from yanmo.models.base import Config, Family, Memory, answers, language_logits, task_logits
+from yanmo.models.base import Config, Family, Memory
+from yanmo.models.encoder_decoder import HEADS, EncoderDecoder, Layer, task_head
 from yanmo.models.hf import Rule, Same
 from yanmo.nn.attention import CrossAttention, SelfAttention
 from yanmo.nn.cache import KeyValues
 from yanmo.nn.embedding import Growth
 from yanmo.nn.feedforward import ACTIVATIONS, FeedForward, GatedFeedForward
-from yanmo.nn.heads import LanguageHead, Pooler, RowHead, TokenHead
+from yanmo.nn.heads import LanguageHead
 from yanmo.nn.norm import RMSNorm
 from yanmo.nn.position import RelativeBias
 from yanmo.nn.residual import Residual
-from yanmo.text.batches import Batch, Run, shifted
+from yanmo.text.batches import Run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,31 +109,19 @@ class MT5Config(T5Config):
     output_scale: ClassVar[float] = 1.0  # depends on the config, there
 
 
-class Layer(nn.Module):
-    """(t, width) -> (t, width)."""
+def layer(config: T5Config, *, decoder: bool) -> Layer:
+    width, drop = config.d_model, config.dropout_rate
 
-    def __init__(self, config: T5Config, *, decoder: bool) -> None:
-        super().__init__()
-        width, drop = config.d_model, config.dropout_rate
+    def residual(part: nn.Module) -> Residual:
+        return Residual(part, RMSNorm(width, config.layer_norm_epsilon), pre=True, dropout=drop)
 
-        def residual(part: nn.Module) -> Residual:
-            return Residual(part, RMSNorm(width, config.layer_norm_epsilon), pre=True, dropout=drop)
-
-        part = partial(SelfAttention, causal=decoder)
-        feedforward = GatedFeedForward if config.gated else FeedForward
-        keys: dict[str, Any] = {"head_width": config.d_kv, "bias": False, "dropout": drop, "scale": 1.0}
-        self.attention = residual(part(width, config.num_heads, **keys))
-        self.cross = residual(CrossAttention(width, config.num_heads, **keys)) if decoder else None
-        self.feedforward = residual(feedforward(width, config.d_ff, config.activation, bias=False, dropout=drop))
-
-    def forward(
-        self, x: Tensor, run: Run, bias: Tensor, number: int, state: KeyValues | None, memory: Memory | None
-    ) -> Tensor:
-        x = self.attention(x, lengths=run.lengths, bias=bias, past=state and partial(state.attend, number))
-        if self.cross is not None:
-            x = self.cross(x, lengths=run.lengths, memory=memory, recall=state and partial(state.recall, number))
-        result: Tensor = self.feedforward(x)
-        return result
+    feedforward = GatedFeedForward if config.gated else FeedForward
+    keys: dict[str, Any] = {"head_width": config.d_kv, "bias": False, "dropout": drop, "scale": 1.0}
+    return Layer(
+        attention=residual(SelfAttention(width, config.num_heads, causal=decoder, **keys)),
+        cross=residual(CrossAttention(width, config.num_heads, **keys)) if decoder else None,
+        feedforward=residual(feedforward(width, config.d_ff, config.activation, bias=False, dropout=drop)),
+    )
 
 
 class Stack(nn.Module):
@@ -143,90 +131,36 @@ class Stack(nn.Module):
         super().__init__()
         buckets, furthest = config.relative_attention_num_buckets, config.relative_attention_max_distance
         self.bias = RelativeBias(config.num_heads, buckets, furthest, both_ways=not decoder)
-        self.layers = nn.ModuleList(Layer(config, decoder=decoder) for _ in range(depth))
+        self.layers = nn.ModuleList(layer(config, decoder=decoder) for _ in range(depth))
         self.norm = RMSNorm(config.d_model, config.layer_norm_epsilon)
         self.dropout = nn.Dropout(config.dropout_rate)
 
-    def forward(self, x: Tensor, run: Run, state: KeyValues | None = None, memory: Memory | None = None) -> Tensor:
+    def forward(self, x: Tensor, run: Run, state: KeyValues | None, memory: Memory | None) -> Tensor:
         if state is None:
             places = torch.arange(max(run.lengths, default=0), device=x.device)
             distances = places - places[:, None]
         else:
             distances = state.distances()
         x, bias = self.dropout(x), self.bias(distances)
-        for number, layer in enumerate(self.layers):
-            x = layer(x, run, bias, number, state, memory)
+        for number, part in enumerate(self.layers):
+            x = part(x, run, number, state, memory, bias)
         result: Tensor = self.dropout(self.norm(x))
         return result
 
 
-def task_head(config: T5Config, kind: str) -> nn.Module | None:
-    width, number, drop = config.d_model, answers(config, kind), config.classifier_dropout
-    if kind == "classify":
-        return RowHead(width, number, place="last", pool=Pooler(width, dropout=drop), dropout=drop)
-    if kind == "tag":
-        return TokenHead(width, number, dropout=drop)
-    return TokenHead(width, number) if kind == "span" else None
-
-
-class EncoderDecoder(nn.Module):
-    """Encoder and decoder, with a head of the given kind."""
-
-    def __init__(self, config: T5Config, head: str) -> None:
-        super().__init__()
-        self.config = config
-        self.word = nn.Embedding(config.vocab_size, config.d_model)
-        self.encoder = Stack(config, config.num_layers, decoder=False)
-        depth = config.num_decoder_layers or config.num_layers
-        self.decoder = Stack(config, depth, decoder=True) if head != "tag" else None
-        tied = config.tie_word_embeddings
-        self.language = LanguageHead(config.d_model, config.vocab_size, tied=tied) if head == "seq2seq" else None
-        self.task_head = task_head(config, head)
-        self.reads_decoder = head in ("classify", "span")  # a head that any family may be given reads the encoder
-
-    def encode(self, run: Run) -> Tensor:
-        result: Tensor = self.encoder(self.word(run.ids), run)
-        return result
-
-    def state(self, memory: Memory) -> KeyValues:
-        layers: Any = self._decoder.layers
-        return KeyValues(len(layers), [layer.cross.part.keep(memory.states) for layer in layers], memory.lengths)
-
-    def decode(self, run: Run, state: KeyValues | None = None, memory: Memory | None = None) -> Tensor:
-        if state is not None:
-            state.begin(run.lengths, run.ids.device)
-        result: Tensor = self._decoder(self.word(run.ids), run, state, memory)
-        if state is not None:
-            state.end()
-        return result
-
-    def hidden(self, batch: Batch) -> Tensor:
-        return self.encode(batch.source)
-
-    def logits(self, hidden: Tensor) -> Tensor:
-        return language_logits(self.language, hidden * self.config.output_scale, self.word.weight)
-
-    def head(self, hidden: Tensor, run: Run) -> Tensor:
-        if not self.reads_decoder:
-            return task_logits(self.task_head, hidden, run)
-        said = self.decode(shifted(run, self.config.decoder_start), memory=Memory(hidden, run.lengths))
-        return task_logits(self.task_head, said, run, run.last(self.config.eos_token_id))
-
-    @property
-    def _decoder(self) -> Stack:
-        if self.decoder is None:
-            raise ModelError("a model that tags is an encoder, and says nothing; load it with another head")
-        return self.decoder
-
-
-_HEADS = {
-    "classify": {
-        "task_head.pool.dense": "classification_head.dense",
-        "task_head.output": "classification_head.out_proj",
-    },
-    "tag": {"task_head.output": "classifier"},
-    "span": {"task_head.output": "qa_outputs"},
-}
+def t5(config: T5Config, head: str) -> EncoderDecoder:
+    width, tied = config.d_model, config.tie_word_embeddings
+    depth = config.num_decoder_layers or config.num_layers
+    return EncoderDecoder(
+        config,
+        head,
+        word=nn.Embedding(config.vocab_size, width),
+        encoder=Stack(config, config.num_layers, decoder=False),
+        decoder=Stack(config, depth, decoder=True) if head != "tag" else None,
+        language=LanguageHead(width, config.vocab_size, tied=tied) if head == "seq2seq" else None,
+        task_head=task_head(config, head, width, config.classifier_dropout),
+        output_scale=config.output_scale,
+    )
 
 
 def rules(config: T5Config, head: str, prefix: str) -> list[Rule]:
@@ -251,7 +185,7 @@ def rules(config: T5Config, head: str, prefix: str) -> list[Rule]:
             names[f"{ours}.feedforward.norm"] = f"{theirs}.{last}.layer_norm"
     if head == "seq2seq" and not config.tie_word_embeddings:
         names["language.output"] = "lm_head"
-    heads = _HEADS.get(head, {})
+    heads = HEADS.get(head, {})
     found: list[Rule] = [Same(f"{ours}.weight", f"{theirs}.weight") for ours, theirs in {**names, **heads}.items()]
     return found + [Same(f"{ours}.bias", f"{theirs}.bias") for ours, theirs in heads.items()]
 
@@ -290,7 +224,7 @@ T5 = Family(
     model_type="t5",
     about="encoder and decoder for every task as text, with relative positions",
     config=T5Config,
-    module=EncoderDecoder,
+    module=t5,
     heads={
         "base": "T5Model",
         "seq2seq": "T5ForConditionalGeneration",

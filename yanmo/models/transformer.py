@@ -15,7 +15,8 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from yanmo.errors import ModelError
-from yanmo.models.base import Config, Family, Memory, language_logits, task_logits
+from yanmo.models.base import Config, Family, Memory
+from yanmo.models.encoder_decoder import HEADS, EncoderDecoder, Layer
 from yanmo.models.hf import Constant, Reshaped, Rule, Same
 from yanmo.nn import init
 from yanmo.nn.attention import CrossAttention, SelfAttention
@@ -25,8 +26,9 @@ from yanmo.nn.feedforward import ACTIVATIONS, FeedForward
 from yanmo.nn.heads import LanguageHead
 from yanmo.nn.position import sinusoid_table, sinusoids
 from yanmo.nn.residual import Residual
-from yanmo.text.batches import Batch, Run, shifted
+from yanmo.text.batches import Run
 
+TaskHead = Callable[[Config, str, int, float], nn.Module | None]  # (config, kind, width, dropout)
 _OFFSET = 2  # learned positions begin behind two that nobody uses
 
 
@@ -108,27 +110,18 @@ class TransformerConfig(Config):
         return self.pad_token_id if self.decoder_start_token_id is None else self.decoder_start_token_id
 
 
-class Layer(nn.Module):
-    """(t, width) -> (t, width); memory: a decoder's, which attends to one."""
+def layer(config: TransformerConfig, heads: int, inner: int, *, decoder: bool) -> Layer:
+    width, drop = config.d_model, config.attention_dropout
 
-    def __init__(self, config: TransformerConfig, heads: int, inner: int, *, decoder: bool) -> None:
-        super().__init__()
-        width, drop = config.d_model, config.attention_dropout
+    def residual(part: nn.Module) -> Residual:
+        return Residual(part, nn.LayerNorm(width), pre=config.pre, dropout=config.dropout)
 
-        def residual(part: nn.Module) -> Residual:
-            return Residual(part, nn.LayerNorm(width), pre=config.pre, dropout=config.dropout)
-
-        self.attention = residual(SelfAttention(width, heads, dropout=drop, causal=decoder))
-        self.cross = residual(CrossAttention(width, heads, dropout=drop)) if decoder else None
-        feedforward = FeedForward(width, inner, config.activation_function, dropout=config.activation_dropout)
-        self.feedforward = residual(feedforward)
-
-    def forward(self, x: Tensor, run: Run, number: int, state: KeyValues | None, memory: Memory | None) -> Tensor:
-        x = self.attention(x, lengths=run.lengths, past=state and partial(state.attend, number))
-        if self.cross is not None:
-            x = self.cross(x, lengths=run.lengths, memory=memory, recall=state and partial(state.recall, number))
-        result: Tensor = self.feedforward(x)
-        return result
+    feedforward = FeedForward(width, inner, config.activation_function, dropout=config.activation_dropout)
+    return Layer(
+        attention=residual(SelfAttention(width, heads, dropout=drop, causal=decoder)),
+        cross=residual(CrossAttention(width, heads, dropout=drop)) if decoder else None,
+        feedforward=residual(feedforward),
+    )
 
 
 class Stack(nn.Module):
@@ -141,80 +134,39 @@ class Stack(nn.Module):
         self.position = nn.Embedding(room, width) if config.learns_positions else None
         self.embedding_norm = nn.LayerNorm(width) if config.norms_embeddings else nn.Identity()
         self.dropout = nn.Dropout(config.dropout)
-        self.layers = nn.ModuleList(Layer(config, heads, inner, decoder=decoder) for _ in range(depth))
+        self.layers = nn.ModuleList(layer(config, heads, inner, decoder=decoder) for _ in range(depth))
         self.norm = nn.LayerNorm(width) if config.pre else nn.Identity()
 
-    def forward(
-        self, x: Tensor, run: Run, positions: Tensor, state: KeyValues | None = None, memory: Memory | None = None
-    ) -> Tensor:
+    def forward(self, x: Tensor, run: Run, state: KeyValues | None, memory: Memory | None) -> Tensor:
+        positions = run.positions if state is None else state.places()
         room, width = self.config.max_position_embeddings, self.config.d_model
         if len(positions) and (longest := int(positions.max()) + 1) > room:
             raise ModelError(f"a row of {longest} tokens, but this model has {room} positions; shorten max_length")
         scaled = x * width**0.5 if self.config.scale_embedding else x
         place = sinusoids(positions, width) if self.position is None else self.position(positions + _OFFSET)
         x = self.dropout(self.embedding_norm(scaled + place.to(x.dtype)))
-        for number, layer in enumerate(self.layers):
-            x = layer(x, run, number, state, memory)
+        for number, part in enumerate(self.layers):
+            x = part(x, run, number, state, memory)
         result: Tensor = self.norm(x)
         return result
 
 
-class Transformer(nn.Module):
-    """Encoder and decoder, with a head of the given kind. task_head: makes that of a task, which reads the decoder, given the source
-    shifted; None for other kinds."""
-
-    def __init__(
-        self,
-        config: TransformerConfig,
-        head: str,
-        *,
-        task_head: Callable[[Any, str], nn.Module | None] = lambda config, kind: None,
-    ) -> None:
-        super().__init__()
-        self.config = config
-        width, vocabulary = config.d_model, config.target_vocabulary
+def transformer(config: TransformerConfig, head: str, *, task_head: TaskHead | None = None) -> EncoderDecoder:
+    """task_head: makes the head of a task, or None for other kinds."""
+    width, vocabulary, tied = config.d_model, config.target_vocabulary, config.tie_word_embeddings
+    encoder = config.encoder_layers, config.encoder_attention_heads, config.encoder_ffn_dim
+    decoder = config.decoder_layers, config.decoder_attention_heads, config.decoder_ffn_dim
+    return EncoderDecoder(
+        config,
+        head,
         # The padding's vector, which is also what Marian's decoder begins with, stays as it is.
-        self.word = nn.Embedding(config.vocab_size, width, config.pad_token_id)
-        self.target_word = None if config.one_embedding else nn.Embedding(vocabulary, width, config.pad_token_id)
-        encoder = config.encoder_layers, config.encoder_attention_heads, config.encoder_ffn_dim
-        decoder = config.decoder_layers, config.decoder_attention_heads, config.decoder_ffn_dim
-        self.encoder = Stack(config, *encoder, decoder=False)
-        self.decoder = Stack(config, *decoder, decoder=True)
-        tied = config.tie_word_embeddings
-        self.language = LanguageHead(width, vocabulary, tied=tied, bias=True) if head == "seq2seq" else None
-        self.task_head = task_head(config, head)
-        self.reads_decoder = self.task_head is not None  # a head that any family may be given reads the encoder
-
-    @property
-    def target(self) -> nn.Embedding:
-        return self.word if self.target_word is None else self.target_word
-
-    def encode(self, run: Run) -> Tensor:
-        result: Tensor = self.encoder(self.word(run.ids), run, run.positions)
-        return result
-
-    def state(self, memory: Memory) -> KeyValues:
-        layers: Any = self.decoder.layers
-        return KeyValues(len(layers), [layer.cross.part.keep(memory.states) for layer in layers], memory.lengths)
-
-    def decode(self, run: Run, state: KeyValues | None = None, memory: Memory | None = None) -> Tensor:
-        positions = run.positions if state is None else state.begin(run.lengths, run.ids.device)
-        result: Tensor = self.decoder(self.target(run.ids), run, positions, state, memory)
-        if state is not None:
-            state.end()
-        return result
-
-    def hidden(self, batch: Batch) -> Tensor:
-        return self.encode(batch.source)
-
-    def logits(self, hidden: Tensor) -> Tensor:
-        return language_logits(self.language, hidden, self.target.weight)
-
-    def head(self, hidden: Tensor, run: Run) -> Tensor:
-        if not self.reads_decoder:
-            return task_logits(self.task_head, hidden, run)
-        said = self.decode(shifted(run, self.config.decoder_start), memory=Memory(hidden, run.lengths))
-        return task_logits(self.task_head, said, run, run.last(self.config.eos_token_id))
+        word=nn.Embedding(config.vocab_size, width, config.pad_token_id),
+        target_word=None if config.one_embedding else nn.Embedding(vocabulary, width, config.pad_token_id),
+        encoder=Stack(config, *encoder, decoder=False),
+        decoder=Stack(config, *decoder, decoder=True),
+        language=LanguageHead(width, vocabulary, tied=tied, bias=True) if head == "seq2seq" else None,
+        task_head=task_head(config, head, width, config.classifier_dropout) if task_head else None,
+    )
 
 
 _LAYER = {
@@ -228,13 +180,6 @@ _LAYER = {
     for ours, theirs in (("attention", "self_attn"), ("cross", "encoder_attn"))
     for own, other in (("query", "q"), ("key", "k"), ("value", "v"), ("output", "out"))
 }
-_HEADS = {
-    "classify": {
-        "task_head.pool.dense": "classification_head.dense",
-        "task_head.output": "classification_head.out_proj",
-    },
-    "span": {"task_head.output": "qa_outputs"},
-}
 
 
 def rules(config: TransformerConfig, head: str, prefix: str) -> list[Rule]:
@@ -244,7 +189,7 @@ def rules(config: TransformerConfig, head: str, prefix: str) -> list[Rule]:
     if not config.one_embedding:
         found.append(Same("word.weight", f"{prefix}encoder.embed_tokens.weight"))
         found.append(Same("target_word.weight", f"{prefix}decoder.embed_tokens.weight"))
-    linear = dict(_HEADS.get(head, {}))  # and norms
+    linear = dict(HEADS.get(head, {}))  # and norms
     for side, depth in (("encoder", config.encoder_layers), ("decoder", config.decoder_layers)):
         place = f"{prefix}{side}.embed_positions.weight"
         if config.learns_positions:
@@ -290,7 +235,7 @@ FAMILY = Family(
     model_type="marian",
     about="the Transformer: encoder and decoder with sinusoidal positions; translation, summaries",
     config=TransformerConfig,
-    module=Transformer,
+    module=transformer,
     heads={"base": "MarianModel", "seq2seq": "MarianMTModel"},
     rules=rules,
     prefix="model.",

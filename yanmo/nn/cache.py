@@ -61,11 +61,13 @@ class KeyValues:
         self._step = _Step(before, tuple(lengths), device)
         return self._step.places
 
+    def places(self) -> Tensor:
+        """(t,) positions of the tokens of the call that has begun."""
+        return self._begun.places
+
     def distances(self) -> Tensor:
         """Of the call that has begun: (rows, queries, keys) a key's place less a query's; one row where all begin alike."""
-        step = self._step
-        assert step is not None, "begin comes first"  # noqa: S101
-        return step.distances()
+        return self._begun.distances()
 
     def attend(
         self,
@@ -80,8 +82,7 @@ class KeyValues:
     ) -> Tensor:
         """Keep k and v (t, g, d) of the new tokens; attention of q (t, h, d) to them and to all before -> (t, h, d). bias: on the scores,
         (rows or 1, h, queries, keys) as `distances` has them."""
-        step = self._step
-        assert step is not None, "begin comes first"  # noqa: S101
+        step = self._begun
         kept = self._room(layer, k, v, step)
         if step.even:  # one slice for all rows
             for buffer, new in ((kept.keys, k), (kept.values, v)):
@@ -107,8 +108,7 @@ class KeyValues:
 
     def recall(self, layer: int, q: Tensor, *, scale: float | None = None) -> Tensor:
         """Attention of q (t, h, d) to the memory's rows -> (t, h, d)."""
-        step, kept = self._step, self._memory[layer]
-        assert step is not None, "begin comes first"  # noqa: S101
+        step, kept = self._begun, self._memory[layer]
         longest, mask = kept.keys.shape[2], None
         if min(self.memory_lengths) < longest:
             mask = torch.arange(longest) < torch.tensor(self.memory_lengths)[:, None]
@@ -118,8 +118,7 @@ class KeyValues:
 
     def end(self) -> None:
         """The call is over: its tokens count from now on."""
-        assert self._step is not None, "begin comes first"  # noqa: S101
-        self.lengths = tuple(a + b for a, b in zip(self._step.before, self._step.lengths, strict=True))
+        self.lengths = tuple(a + b for a, b in zip(self._begun.before, self._begun.lengths, strict=True))
         self._step = None
 
     def select(self, rows: Tensor) -> Self:
@@ -152,6 +151,11 @@ class KeyValues:
     def rewind(self, snapshot: tuple[int, ...]) -> None:
         """Forget the tokens since the snapshot; what they left is written over."""
         self.lengths = snapshot
+
+    @property
+    def _begun(self) -> "_Step":
+        assert self._step is not None, "begin comes first"  # noqa: S101
+        return self._step
 
     def _room(self, layer: int, k: Tensor, v: Tensor, step: "_Step") -> _Layer:
         kept = self._layers[layer]
@@ -211,7 +215,8 @@ class _Step:
 
 def _rows(values: Tensor, lengths: Sequence[int]) -> Tensor:
     """Packed (s, h, d) -> (rows, h, longest, d)"""
-    return torch.nn.utils.rnn.pad_sequence(torch.split(values, list(lengths)), batch_first=True).transpose(1, 2)
+    parts = list(torch.split(values, list(lengths)))
+    return torch.nn.utils.rnn.pad_sequence(parts, batch_first=True).transpose(1, 2)
 
 
 def _stretched(buffer: Tensor, capacity: int) -> Tensor:
