@@ -60,7 +60,7 @@ class T5Config(Config):
 
     def __post_init__(self) -> None:
         faults = []
-        if self.activation not in ACTIVATIONS or self.feed_forward_proj.removeprefix("gated-").count("-"):
+        if self.activation not in ACTIVATIONS:
             known = ", ".join(ACTIVATIONS)
             faults.append(
                 f"feed_forward_proj '{self.feed_forward_proj}' is not known; known, also after gated-: {known}"
