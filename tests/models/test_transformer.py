@@ -72,6 +72,10 @@ def test_published_files_hold_the_sinusoids_too(tmp_path: Path) -> None:
     assert not again.fresh
     for name, tensor in opened.model.state_dict().items():
         assert torch.equal(tensor, again.model.state_dict()[name])
+    tensors["model.encoder.embed_tokens.weight"][7, 3] += 1
+    save_file(tensors, tmp_path / "model.safetensors")
+    with pytest.raises(ModelError, match=r"tie_word_embeddings, but.*shared\.weight:\n.*encoder\.embed_tokens"):
+        checkpoint.load(tmp_path)
 
 
 def test_a_targets_own_vocabulary_does_not_grow() -> None:

@@ -268,7 +268,7 @@ class Family:
     aliases: Mapping[str, str] = field(default_factory=dict)  # endings of foreign names in older files -> today's
     ignorable: Sequence[str] = ()  # patterns of foreign names that may stand in a folder and are not read
     settle: "Callable[[Any, Mapping[str, Tensor]], Any] | None" = (
-        None  # (config, a folder's tensors) -> what they say it is
+        None  # (config, a folder's tensors) -> what these say that it is
     )
 
     def prefix_of(self, kind: str) -> str:
