@@ -6,12 +6,14 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Case:
-    """One configuration. `reference` names the config class of transformers, or None for a family of our own."""
+    """One configuration. `reference` names the config class of transformers, or None for a family of our own. heads: those that it
+    can have, where they are not all of the family's."""
 
     name: str
     family: str
     reference: str | None
     values: dict[str, Any]
+    heads: tuple[str, ...] = ()
 
     @property
     def id(self) -> str:
@@ -37,6 +39,9 @@ TINY_DISTILBERT = {
 }
 TINY_ROBERTA = {**TINY, "pad_token_id": 1, "type_vocab_size": 2}
 TINY_GPT2 = {"vocab_size": 67, "n_embd": 24, "n_layer": 2, "n_head": 4, "n_positions": 40, "pad_token_id": 0}
+TINY_RNN = {"vocab_size": 67, "hidden_size": 24, "num_hidden_layers": 2}
+TINY_CNN = {"vocab_size": 67, "hidden_size": 24, "embedding_size": 10}
+BOTH_WAYS = ("base", "classify", "tag", "span", "seq2seq")
 TINY_LLAMA = {**TINY, "num_key_value_heads": 2, "pad_token_id": 0, "num_attention_heads": 4}
 
 _DEPTHS = {"encoder_layers": 2, "decoder_layers": 2, "encoder_attention_heads": 4, "decoder_attention_heads": 4}
@@ -60,6 +65,17 @@ TINY_T5 = {
     "decoder_start_token_id": 0,
     "initializer_factor": 0.5,  # so that logits that nothing scales are of size 1
 }
+
+
+def joined(encoder: tuple[str, dict[str, Any]], decoder: tuple[str, dict[str, Any]]) -> dict[str, Any]:
+    """An autoencoder's config of two parts: (model_type, config) of each."""
+    common = ("vocab_size", "max_position_embeddings", "n_positions")
+    parts = {
+        name: {"model_type": kind, **{key: value for key, value in keys.items() if key not in common}}
+        for name, (kind, keys) in (("encoder", encoder), ("decoder", decoder))
+    }
+    return {"vocab_size": 67, "max_position_embeddings": 40, "latent_size": 7, **parts}
+
 
 CASES = [
     Case("plain", "bert", "BertConfig", TINY),
@@ -235,5 +251,37 @@ CASES = [
         None,
         {**TINY, "ngram_sizes": [2], "ngram_rows": 7, "kernel_size": 3, "num_attention_heads": 6},
     ),
+    Case("lstm", "yanmo-rnn", None, TINY_RNN),
+    Case("lstm-narrow-words", "yanmo-rnn", None, {**TINY_RNN, "embedding_size": 10, "num_hidden_layers": 3}),
+    Case("gru-untied", "yanmo-rnn", None, {**TINY_RNN, "cell": "gru", "tie_word_embeddings": False}),
+    Case("lstm-both-ways", "yanmo-rnn", None, {**TINY_RNN, "bidirectional": True}, BOTH_WAYS),
+    Case(
+        "gru-both-ways",
+        "yanmo-rnn",
+        None,
+        {**TINY_RNN, "cell": "gru", "bidirectional": True, "embedding_size": 10, "num_hidden_layers": 1},
+        BOTH_WAYS,
+    ),
+    Case("plain", "yanmo-cnn", None, TINY_CNN),
+    Case("even", "yanmo-cnn", None, {"vocab_size": 67, "hidden_size": 24, "kernel_sizes": [2, 6]}),
+    Case("plain", "yanmo-gated-cnn", None, {**TINY_RNN, "num_hidden_layers": 3}),
+    Case(
+        "odd",
+        "yanmo-gated-cnn",
+        None,
+        {**TINY_RNN, "num_hidden_layers": 3, "kernel_size": 4, "dilation_cycle": 2, "tie_word_embeddings": False},
+    ),
+    Case("bert-to-gpt2", "yanmo-autoencoder", None, joined(("bert", TINY), ("gpt2", TINY_GPT2))),
+    Case(
+        "rnn-to-rnn-variational",
+        "yanmo-autoencoder",
+        None,
+        {
+            **joined(("yanmo-rnn", {**TINY_RNN, "bidirectional": True}), ("yanmo-rnn", {**TINY_RNN, "cell": "gru"})),
+            "variational": True,
+            "latent_size": 5,
+        },
+    ),
+    Case("cnn-to-llama", "yanmo-autoencoder", None, joined(("yanmo-cnn", TINY_CNN), ("llama", TINY_LLAMA))),
 ]
 REFERENCES = [case for case in CASES if case.reference]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from yanmo import checkpoint, hub, models
+from yanmo import checkpoint, models
 from yanmo.checkpoint import Checkpoint
 from yanmo.errors import ModelError, SettingsError
 from yanmo.models import ModelSettings
@@ -87,9 +87,9 @@ def expected(settings: ModelSettings, tokenizer: TokenizerSettings) -> int:
     """About how many parameters a run will train, told before its data is read. Raises what can be said against the base by then."""
     models.check(settings, tokenizer)
     if settings.base is not None:
-        folder = hub.resolve(settings.base)
-        models.find(checkpoint.read_config(folder)["model_type"])
-        return sum(file.stat().st_size for file in folder.glob("*.safetensors")) // 4
+        found = checkpoint.source(settings.base)
+        models.find(found.content["model_type"])
+        return found.parameters
     vocabulary = tokenizers.load(tokenizer.base).size if tokenizer.base else tokenizer.vocab or tokenizers.VOCAB
     family, config = models.configure(settings, vocab_size=vocabulary)
     with shapes_only():

@@ -1,5 +1,5 @@
 """Directory <-> (model, tokenizer, task). The directory is the Hugging Face layout, so there is nothing to convert:
-`transformers` opens it wherever it has the class.
+`transformers` opens it wherever it has the class. A GGUF file is read as the directory that it was made of.
 
 `config.json` holds the labels (`id2label`), `yanmo.json` what only Yanmo needs (task, columns, data hashes, versions).
 """
@@ -16,13 +16,15 @@ from torch import Tensor, nn
 from yanmo import files, hub, models
 from yanmo import tasks as task_table
 from yanmo.errors import ModelError
-from yanmo.models import hf
+from yanmo.models import gguf, hf
 from yanmo.models.base import LABELLED, Config, Family, answers, heads_fault
 from yanmo.nn.heads import GENERIC
 from yanmo.nn.init import shapes_only
 from yanmo.nn.kernels import quantised
 from yanmo.tasks.base import Task
+from yanmo.text import chat as chats
 from yanmo.text import tokenizer as tokenizers
+from yanmo.text.chat import Chat
 from yanmo.text.tokenizer import Tokenizer
 
 CONFIG, RECORD, HEADS = "config.json", "yanmo.json", "heads.safetensors"
@@ -38,6 +40,7 @@ class Checkpoint:
     head: str  # the head kind that the model carries
     tokenizer: Tokenizer
     task: Task | None = None
+    chat: Chat | None = None
     record: dict[str, Any] = field(default_factory=dict)
     fresh: list[str] = field(default_factory=list)  # parameters that the folder lacked and that begin at random
     unknown: list[str] = field(default_factory=list)  # config keys kept but not understood
@@ -76,6 +79,34 @@ def create(family: Family, config: Config, head: str) -> nn.Module:
 # ---- reading
 
 
+class Folder:
+    """What stands in a Hugging Face folder, as `gguf.File` says it of a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.content = path, read_config(path)
+        self.unknown: list[str] = []
+
+    @property
+    def parameters(self) -> int:
+        """About how many numbers it holds."""
+        return sum(file.stat().st_size for file in self.path.glob("*.safetensors")) // 4
+
+    def weights(self) -> dict[str, Tensor]:
+        return hf.read_tensors(self.path)
+
+    def tokenizer(self) -> Tokenizer:
+        return tokenizers.load(self.path)
+
+    def chat(self) -> Chat | None:
+        return chats.read(self.path)
+
+
+def source(name: str | Path) -> Folder | gguf.File:
+    """What a name stands for, opened: nothing but its config is read yet. Raises ModelError."""
+    path = hub.resolve(name)
+    return gguf.File(path) if path.is_file() else Folder(path)
+
+
 def read_config(folder: Path) -> dict[str, Any]:
     try:
         content = json.loads((folder / CONFIG).read_text("utf-8"))
@@ -92,7 +123,7 @@ def read_record(folder: Path) -> dict[str, Any]:
     """The content of yanmo.json; empty for a folder that Yanmo did not make."""
     try:
         record = json.loads((folder / RECORD).read_text("utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return {}
     except (OSError, ValueError) as error:
         raise ModelError(f"{folder / RECORD}: not readable JSON ({error})") from None
@@ -108,14 +139,14 @@ def load(
     labels: Sequence[str] | None = None,
     changes: Mapping[str, Any] | None = None,
 ) -> Checkpoint:
-    """Open a run folder or any Hugging Face folder of a known family.
+    """Open a run folder, any Hugging Face folder of a known family, or a GGUF file of one.
 
     head: the kind wanted (default: the folder's own). labels: those of a new task. changes: config keys to set.
     Parts of a new head that the folder lacks begin
     at random and are listed in `fresh`; whatever else is missing, unexpected or misshapen is one ModelError.
     """
-    folder = hub.resolve(name)
-    content = read_config(folder)
+    held = source(name)
+    folder, content = held.path, held.content
     family = models.find(content["model_type"])
     config, unknown = family.config.read(content, str(folder / CONFIG))
     if changes:
@@ -125,7 +156,7 @@ def load(
     record = read_record(folder)
     own = _own_head(family, content, record)
     kind = head or own
-    tensors = hf.rename({**hf.read_tensors(folder), **_read_heads(folder, family, own)}, family.aliases)
+    tensors = hf.rename({**held.weights(), **_read_heads(folder, family, own)}, family.aliases)
     prefix = next(
         (p for p in (family.prefix, *family.prefixes.values()) if p and any(t.startswith(p) for t in tensors)), ""
     )
@@ -156,7 +187,7 @@ def load(
         fresh = [name for rule in rules if rule.theirs not in base or "pooler" in rule.theirs for name in rule.names]
     missing = hf.load(model, rules, tensors, where=str(folder), ignorable=family.ignorable, fresh=fresh)
     _materialise(model, family, config, missing)
-    tokenizer = tokenizers.load(folder)
+    tokenizer = held.tokenizer()
     _fits(tokenizer, config, folder)
     task = None
     if head is None and record.get("task"):
@@ -167,7 +198,8 @@ def load(
         )
     if task is not None:
         _read_own(task, folder)
-    return Checkpoint(model, family, kind, tokenizer, task, record, missing, unknown, folder)
+    unknown += held.unknown
+    return Checkpoint(model, family, kind, tokenizer, task, held.chat(), record, missing, unknown, folder)
 
 
 def reload(checkpoint: Checkpoint, folder: Path) -> None:
@@ -284,18 +316,12 @@ def contents(checkpoint: Checkpoint) -> dict[str, str | dict[str, Tensor]]:
     if checkpoint.head == "classify":
         extra["problem_type"] = "single_label_classification"
     config = replace(checkpoint.config, extra=extra)
-    special = {
-        f"{name}_token": checkpoint.tokenizer.inner.id_to_token(id)
-        for name, id in _special(checkpoint.tokenizer)
-        if id is not None
-    }
     tensors = hf.save(model, rules)
     generic = checkpoint.head not in family.heads
     heads = {name: tensors.pop(name) for name in list(tensors) if generic and name.startswith(_GENERIC)}
     found: dict[str, str | dict[str, Tensor]] = {
         CONFIG: config.write(family.model_type, family.heads[_class_kind(family, checkpoint.head)]),
-        tokenizers.FILE: checkpoint.tokenizer.content(),
-        "tokenizer_config.json": files.to_json({"tokenizer_class": "PreTrainedTokenizerFast", **special}),
+        **chats.contents(checkpoint.tokenizer, config.extra, checkpoint.chat),
         hf.WEIGHTS: tensors,
     }
     record = {**checkpoint.record, "yanmo": version("yanmo")}
@@ -320,13 +346,3 @@ def write(folder: Path, checkpoint: Checkpoint) -> list[str]:
     for name, content in parts.items():
         files.write_file(folder / name, content)
     return list(parts)
-
-
-def _special(tokenizer: Tokenizer) -> list[tuple[str, int | None]]:
-    return [
-        ("pad", tokenizer.pad),
-        ("unk", tokenizer.unknown),
-        ("cls", tokenizer.cls),
-        ("sep", tokenizer.sep),
-        ("mask", tokenizer.mask),
-    ]

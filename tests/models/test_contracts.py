@@ -1,6 +1,7 @@
 """The contracts that every family keeps, written once and driven by `tests/families.py`."""
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -42,22 +43,26 @@ def tokenizer():
     return train(["a b c d e f g h i j 天 地 玄 黄"], TokenizerSettings(kind="word", vocab=100))
 
 
+def heads_of(case: Case) -> list[str]:
+    return list(case.heads or models.find(case.family).heads)
+
+
 def with_heads(cases: list[Case], *kinds: str) -> list[Any]:
-    """(case, head) for every head of these kinds that the case's family has."""
-    found = [(case, head) for case in cases for head in models.find(case.family).heads if not kinds or head in kinds]
+    """(case, head) for every head of these kinds that the case has."""
+    found = [(case, head) for case in cases for head in heads_of(case) if not kinds or head in kinds]
     return [pytest.param(*pair, id=f"{pair[0].id}-{pair[1]}") for pair in found]
 
 
 def encoders(cases: list[Case]) -> list[Case]:
-    return [case for case in cases if "masked" in models.find(case.family).heads]
+    return [case for case in cases if "masked" in heads_of(case)]
 
 
 def decoders(cases: list[Case]) -> list[Case]:
-    return [case for case in cases if "causal" in models.find(case.family).heads]
+    return [case for case in cases if "causal" in heads_of(case)]
 
 
 def pairs(cases: list[Case]) -> list[Case]:
-    return [case for case in cases if "seq2seq" in models.find(case.family).heads]
+    return [case for case in cases if "seq2seq" in heads_of(case)]
 
 
 def rectangle(vocabulary: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -317,7 +322,8 @@ def test_gradients_reach_every_parameter(case: Case, head: str) -> None:
         name for name, parameter in model.named_parameters() if parameter.grad is None or not parameter.grad.any()
     ]
     # A softmax over keys does not change when all keys shift by the same vector, so this gradient is 0 by algebra.
-    assert [name for name in without if not name.endswith("key.bias")] == []
+    # And what a variational latent is drawn by has none where nothing is drawn; its own test trains it.
+    assert [name for name in without if not name.endswith("key.bias") and not name.startswith("spread.")] == []
 
 
 @pytest.mark.parametrize("case", decoders(REFERENCES), ids=lambda case: case.id)
@@ -399,7 +405,8 @@ def test_a_head_for_every_family(case: Case, kind: str, tokenizer, tmp_path: Pat
     ids, mask, _ = rectangle(case.values["vocab_size"])
     run = packed(ids, mask)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(models, "find", lambda name: family)
+        known = models.find
+        patch.setattr(models, "find", lambda name: family if name == case.family else known(name))
         again = checkpoint.load(tmp_path)
     assert again.head == kind and not again.fresh
     again.model.eval()
@@ -437,14 +444,17 @@ def test_one_batch_of_pairs_can_be_overfitted(case: Case) -> None:
     ids, mask, _ = rectangle(case.values["vocab_size"])
     source, run = packed(ids, mask), packed(*targets(case.values["vocab_size"]))
     spoken = shifted(run, model.config.decoder_start)
-    optimiser = torch.optim.AdamW(model.parameters(), lr=1e-2)
-    for _ in range(150):
+    optimiser = torch.optim.AdamW(model.parameters(), lr=2e-2)
+    loss = math.inf
+    for _ in range(1000):
         optimiser.zero_grad()
         said = model.decode(spoken, memory=Memory(model.encode(source), source.lengths))
-        loss = torch.nn.functional.cross_entropy(model.logits(said), run.ids)
-        loss.backward()
+        total = torch.nn.functional.cross_entropy(model.logits(said), run.ids)
+        total.backward()
         optimiser.step()
-    assert float(loss) < 0.05
+        if (loss := total.item()) < 0.05:
+            break
+    assert loss < 0.05
 
 
 COUNTS = [  # family, size, other keys, head, published parameters

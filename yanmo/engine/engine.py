@@ -1,18 +1,22 @@
 """The Engine: a loaded checkpoint that answers. Knows tasks by their protocol, and no family by name."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import overload
 
 import torch
 from torch import Tensor, nn
 
 from yanmo import checkpoint, evaluation
 from yanmo.checkpoint import Checkpoint
-from yanmo.errors import ModelError
+from yanmo.decoding import loop
+from yanmo.errors import ModelError, gather
 from yanmo.models import sentence
 from yanmo.models.base import BY_TOKEN, LANGUAGE, Memory, Model
 from yanmo.tasks.base import Answer, Task, lengths
 from yanmo.text.batches import Batch, Key, Run, once, pack
+from yanmo.text.chat import Messages
 from yanmo.text.sources import Example
 from yanmo.text.tokenizer import Tokenizer
 
@@ -20,7 +24,7 @@ _LONGEST = 512  # tokens of a text to embed, where neither the folder nor the mo
 
 
 def load(name: str | Path, *, device: str | torch.device = "cpu") -> "Engine":
-    """Open a run folder, or any Hugging Face folder of a known family. Raises ModelError."""
+    """Open a run folder, any Hugging Face folder of a known family, or a GGUF file of one. Raises ModelError."""
     return Engine(checkpoint.load(name), torch.device(device))
 
 
@@ -49,6 +53,52 @@ class Engine:
             for i, text in enumerate(texts, 1)
         ]
         return evaluation.answers(self.model, self.task, self.task.prepare(rows), device=self.device) if rows else []
+
+    @overload
+    def generate(self, prompts: str | Messages, *, max_new_tokens: int = 64) -> str: ...  # type: ignore[overload-overlap]  # a str first
+    @overload
+    def generate(self, prompts: Sequence[str | Messages], *, max_new_tokens: int = 64) -> list[str]: ...
+    def generate(
+        self, prompts: str | Messages | Sequence[str | Messages], *, max_new_tokens: int = 64
+    ) -> str | list[str]:
+        """What a causal language model writes behind a prompt, or behind each of several, by its likeliest tokens, until it ends the
+        text or has written `max_new_tokens`.
+
+        A prompt is a text, or the messages of a chat, {"role": ..., "content": ...} each, of which the model's own template makes the
+        text. Raises ModelError for a model, a template or a prompt that can't do that."""
+        if self.checkpoint.head != "causal":
+            raise ModelError(
+                "this folder holds no causal language model, so it writes nothing; open one of a ...ForCausalLM class"
+            )
+        alone = isinstance(prompts, str) or any(isinstance(prompt, Mapping) for prompt in prompts)
+        rows = self._prompts([prompts] if alone else prompts, max_new_tokens)  # type: ignore[list-item,arg-type]
+        ends = self.checkpoint.config.extra.get("eos_token_id", [])
+        stops = ends if isinstance(ends, list) else [ends]
+        found = loop.follow(self._model, rows, stops=stops, max_new_tokens=max_new_tokens, device=self.device)
+        texts = [self.tokenizer.decode(ids) for ids in found]
+        return texts[0] if alone else texts
+
+    def _prompts(self, prompts: Sequence[str | Messages], more: int) -> list[list[int]]:
+        """Their ids; each must leave room for so many more."""
+        chat, chats = self.checkpoint.chat, [prompt for prompt in prompts if not isinstance(prompt, str)]
+        if chats and chat is None:
+            raise ModelError("this model has no chat template; give the prompt as a text")
+        rendered = iter(chat.render(chats) if chat and chats else ())  # which brings its special tokens
+        rows = [
+            self.tokenizer.encode(prompt)
+            if isinstance(prompt, str)
+            else self.tokenizer.encode(next(rendered), special=False)
+            for prompt in prompts
+        ]
+        longest = self.checkpoint.config.longest
+        room = math.inf if longest is None else longest
+        faults = [
+            f"prompt {number}: " + (f"{len(row):,} tokens and {more:,} new ones" if row else "it has no token")
+            for number, row in enumerate(rows, 1)
+            if not 0 < len(row) <= room - more
+        ]
+        gather(faults, f"expected prompts that leave room in the {room:,} positions of the model:", ModelError)
+        return rows
 
     @torch.inference_mode()
     def embed(self, texts: Sequence[str]) -> Tensor:

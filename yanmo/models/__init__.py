@@ -28,7 +28,11 @@ FAMILIES = {
     "mbart": "yanmo.models.bart:MBART",
     "t5": "yanmo.models.t5:T5",
     "mt5": "yanmo.models.t5:MT5",
+    "yanmo-autoencoder": "yanmo.models.autoencoder:FAMILY",
     "yanmo-ngram-bert": "yanmo.models.ngram_bert:FAMILY",
+    "yanmo-rnn": "yanmo.models.rnn:FAMILY",
+    "yanmo-cnn": "yanmo.models.cnn:FAMILY",
+    "yanmo-gated-cnn": "yanmo.models.cnn:GATED",
 }
 FAMILY, SIZE = "bert", "mini"  # where the settings say nothing
 

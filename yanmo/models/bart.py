@@ -53,6 +53,7 @@ BART = replace(
     transformer.FAMILY,
     model_type="bart",
     about="encoder and decoder that restore spoiled text; summaries, classification, answers in a text",
+    paper="Lewis et al. 2020, https://arxiv.org/abs/1910.13461",
     config=BartConfig,
     module=partial(transformer.transformer, task_head=task_head),
     heads={
@@ -74,6 +75,7 @@ MBART = replace(
     BART,
     model_type="mbart",
     about="BART for many languages, pre-norm",
+    paper="Liu et al. 2020, https://arxiv.org/abs/2001.08210",
     config=MBartConfig,
     heads={kind: f"M{name}" for kind, name in BART.heads.items()},
 )

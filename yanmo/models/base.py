@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from yanmo.errors import ModelError, gather
 from yanmo.nn.embedding import Growth
+from yanmo.nn.heads import GENERIC
 from yanmo.text.batches import Batch, Run
 
 if TYPE_CHECKING:
@@ -248,7 +249,7 @@ class Family:
     """An architecture, as a table of what it is made of."""
 
     model_type: str
-    about: str
+    about: str  # in a line
     config: type[Config]
     module: Callable[..., nn.Module]  # (config, head kind) -> the module
     heads: Mapping[str, str]  # head kind -> the Hugging Face class that has it; "base" is the model without a head
@@ -259,6 +260,7 @@ class Family:
     learn: Callable[[nn.Module, Sequence[np.ndarray], Sequence[int]], None] | None = (
         None  # what a fresh model takes from training rows
     )
+    paper: str = ""  # who thought of it, and where that stands
     # Our tensors that change when the vocabulary grows: pattern of the whole name -> how; and which of them is the token embedding.
     vocabulary: Mapping[str, Callable[[Growth, Tensor], Tensor]] = field(default_factory=dict)
     embedding: str = ""
@@ -276,4 +278,6 @@ class Family:
 
 
 def heads_fault(family: Family, kind: str) -> str:
-    return f"the family '{family.model_type}' has no '{kind}' head; it has: {', '.join(sorted(family.heads))}"
+    return (
+        f"the family '{family.model_type}' has no '{kind}' head; it has: {', '.join(sorted({*family.heads, *GENERIC}))}"
+    )

@@ -325,7 +325,8 @@ VOCABULARY = {r"embeddings\.word\.weight|masked\.decoder\.(bias|output\.weight)"
 
 FAMILY = Family(
     model_type="bert",
-    about="bidirectional encoder; masked language model, classification",
+    about="a bidirectional encoder: reads a text as a whole, for labels, tags and answers",
+    paper="Devlin et al. 2019, https://arxiv.org/abs/1810.04805",
     config=BertConfig,
     module=partial(Bert, task_head=task_head),
     heads={kind: f"Bert{name}" for kind, name in CLASSES.items()}
@@ -348,6 +349,7 @@ FAMILY = Family(
 DISTIL = Family(
     model_type="distilbert",
     about="BERT with half the layers, distilled from it",
+    paper="Sanh et al. 2019, https://arxiv.org/abs/1910.01108",
     config=DistilBertConfig,
     module=partial(Bert, task_head=distilled_head),
     heads={kind: f"DistilBert{name}" for kind, name in CLASSES.items()},

@@ -34,7 +34,7 @@ def task_head(config: Config, kind: str, width: int, dropout: float) -> nn.Modul
 
 
 class Layer(nn.Module):
-    """(t, width) -> (t, width); with `cross` a decoder's, which attends to a memory, too."""
+    """One layer, with `cross` a decoder's, which attends to a memory, too: (t, width) -> (t, width)."""
 
     def __init__(self, attention: Residual, cross: Residual | None, feedforward: Residual) -> None:
         super().__init__()

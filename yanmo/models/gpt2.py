@@ -205,7 +205,8 @@ def _size(layers: int, width: int, heads: int) -> dict[str, int]:
 
 FAMILY = Family(
     model_type="gpt2",
-    about="causal decoder; language model, classification by the last token",
+    about="a causal decoder: writes text, token after token",
+    paper="Radford et al. 2019, Language Models are Unsupervised Multitask Learners",
     config=Gpt2Config,
     module=Gpt2,
     heads={

@@ -246,7 +246,8 @@ def _size(layers: int, width: int, inner: int, heads: int, groups: int) -> dict[
 
 LLAMA = Family(
     model_type="llama",
-    about="causal decoder; language model, classification by the last token",
+    about="a causal decoder with rotated positions, shared key/value heads and a gated feed-forward",
+    paper="Touvron et al. 2023, https://arxiv.org/abs/2302.13971",
     config=LlamaConfig,
     module=Llama,
     heads={
@@ -275,11 +276,28 @@ LLAMA = Family(
 )
 
 
-def _relative(name: str, title: str, about: str, config: type[LlamaConfig]) -> Family:
+def _relative(name: str, title: str, about: str, config: type[LlamaConfig], paper: str) -> Family:
     heads = {kind: known.replace("Llama", title) for kind, known in LLAMA.heads.items()}
-    return replace(LLAMA, model_type=name, about=about, config=config, heads=heads)
+    return replace(LLAMA, model_type=name, about=about, config=config, heads=heads, paper=paper)
 
 
-MISTRAL = replace(_relative("mistral", "Mistral", "llama with a window of attention", MistralConfig), prefixes={})
-QWEN2 = _relative("qwen2", "Qwen2", "llama with biases on q, k and v", Qwen2Config)
-QWEN3 = _relative("qwen3", "Qwen3", "llama with norms of q and k", Qwen3Config)
+MISTRAL = replace(
+    _relative(
+        "mistral",
+        "Mistral",
+        "Llama with a window of attention",
+        MistralConfig,
+        "Jiang et al. 2023, https://arxiv.org/abs/2310.06825",
+    ),
+    prefixes={},
+)
+QWEN2 = _relative(
+    "qwen2",
+    "Qwen2",
+    "Llama with biases on q, k and v",
+    Qwen2Config,
+    "Yang et al. 2024, https://arxiv.org/abs/2407.10671",
+)
+QWEN3 = _relative(
+    "qwen3", "Qwen3", "Llama with norms of q and k", Qwen3Config, "Yang et al. 2025, https://arxiv.org/abs/2505.09388"
+)

@@ -170,6 +170,7 @@ def _size(layers: int, width: int, heads: int, rows: int) -> dict[str, int]:
 FAMILY = Family(
     model_type="yanmo-ngram-bert",
     about="small encoder with n-gram embeddings, for little text and little time",
+    paper="our own; n-grams as in Bojanowski et al. 2017, https://arxiv.org/abs/1607.04606",
     config=NgramBertConfig,
     module=NgramBert,
     heads={

@@ -48,7 +48,8 @@ _SIZES: Mapping[str, Mapping[str, Any]] = {**bert.SIZES, "large": bert.size(24, 
 
 ROBERTA = Family(
     model_type="roberta",
-    about="BERT trained longer, without segments",
+    about="BERT trained longer and on more text, without the next sentence",
+    paper="Liu et al. 2019, https://arxiv.org/abs/1907.11692",
     config=RobertaConfig,
     # Its language-model head has this activation, whatever the layers have.
     module=partial(Bert, task_head=task_head, masked_activation="gelu"),
@@ -69,5 +70,6 @@ XLM_ROBERTA = replace(
     ROBERTA,
     model_type="xlm-roberta",
     about="RoBERTa for a hundred languages",
+    paper="Conneau et al. 2020, https://arxiv.org/abs/1911.02116",
     heads={kind: f"XLMRoberta{name}" for kind, name in bert.CLASSES.items()},
 )

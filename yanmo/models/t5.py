@@ -223,6 +223,7 @@ def _size(layers: int, width: int, heads: int, **others: Any) -> dict[str, Any]:
 T5 = Family(
     model_type="t5",
     about="encoder and decoder for every task as text, with relative positions",
+    paper="Raffel et al. 2020, https://arxiv.org/abs/1910.10683",
     config=T5Config,
     module=t5,
     heads={
@@ -259,6 +260,7 @@ MT5 = replace(
     T5,
     model_type="mt5",
     about="T5 for a hundred languages: gated, with an output of its own",
+    paper="Xue et al. 2021, https://arxiv.org/abs/2010.11934",
     config=MT5Config,
     heads={kind: f"M{name}" for kind, name in T5.heads.items()},
     sizes={

@@ -246,6 +246,7 @@ _PAPER = {"activation_function": "relu", "scale_embedding": True}
 FAMILY = Family(
     model_type="marian",
     about="the Transformer: encoder and decoder with sinusoidal positions; translation, summaries",
+    paper="Vaswani et al. 2017, https://arxiv.org/abs/1706.03762",
     config=TransformerConfig,
     module=transformer,
     heads={"base": "MarianModel", "seq2seq": "MarianMTModel"},

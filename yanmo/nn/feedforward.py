@@ -20,8 +20,8 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 class GatedFeedForward(nn.Module):
-    """(..., width) -> (..., width): a wider layer, multiplied by the activation of another (Shazeer 2020,
-    https://arxiv.org/abs/2002.05202); dropout on the product."""
+    """A wider layer, multiplied by the activation of another: (..., width) -> (..., width). Shazeer 2020
+    (https://arxiv.org/abs/2002.05202). Dropout on the product."""
 
     def __init__(self, width: int, inner: int, activation: str, *, bias: bool = False, dropout: float = 0.0) -> None:
         super().__init__()
@@ -37,7 +37,7 @@ class GatedFeedForward(nn.Module):
 
 
 class FeedForward(nn.Module):
-    """(..., width) -> (..., width) through a wider layer; dropout on that."""
+    """Through a wider layer and back: (..., width) -> (..., width). Dropout on the wider one."""
 
     def __init__(self, width: int, inner: int, activation: str, *, bias: bool = True, dropout: float = 0.0) -> None:
         super().__init__()
