@@ -405,7 +405,7 @@ VALUES = st.one_of(
 )
 
 
-@settings(max_examples=1000, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=500, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_m3_any_config(data: st.DataObject, folders: dict[str, Path]) -> None:
     """Values of a sound config changed at random: a ModelError, or a model no larger than its weights. Nothing else is raised,
