@@ -43,6 +43,8 @@ TINY_RNN = {"vocab_size": 67, "hidden_size": 24, "num_hidden_layers": 2}
 TINY_CNN = {"vocab_size": 67, "hidden_size": 24, "embedding_size": 10}
 BOTH_WAYS = ("base", "classify", "tag", "span", "seq2seq")
 TINY_LLAMA = {**TINY, "num_key_value_heads": 2, "pad_token_id": 0, "num_attention_heads": 4}
+TINY_XLNET = {"vocab_size": 67, "d_model": 24, "n_layer": 2, "n_head": 4, "d_inner": 40, "pad_token_id": 0}
+TINY_TRANSFORMER_XL = {"vocab_size": 67, "d_model": 24, "n_layer": 2, "n_head": 4, "d_inner": 40, "mem_len": 20}
 
 _DEPTHS = {"encoder_layers": 2, "decoder_layers": 2, "encoder_attention_heads": 4, "decoder_attention_heads": 4}
 TINY_PAIR = {
@@ -244,6 +246,63 @@ CASES = [
     ),
     Case("tied", "mt5", "MT5Config", TINY_T5),
     Case("untied", "mt5", "MT5Config", {**TINY_T5, "tie_word_embeddings": False, "d_ff": 20}),
+    Case("plain", "xlnet", "XLNetConfig", TINY_XLNET),
+    Case(
+        "odd",
+        "xlnet",
+        "XLNetConfig",
+        {
+            **TINY_XLNET,
+            "n_head": 3,
+            "n_layer": 3,
+            "ff_activation": "relu",
+            "clamp_len": 4,
+            "tie_word_embeddings": False,
+        },
+    ),
+    Case("plain", "yanmo-transformer-xl", None, TINY_TRANSFORMER_XL),
+    Case(
+        "divided",
+        "yanmo-transformer-xl",
+        None,
+        {
+            **TINY_TRANSFORMER_XL,
+            "d_embed": 32,
+            "cutoffs": [20, 40],
+            "div_val": 4,
+            "n_head": 3,
+            "d_head": 5,
+            "clamp_len": 6,
+            "untie_r": False,
+            "pre_lnorm": True,
+        },
+    ),
+    Case(
+        "projected-untied",
+        "yanmo-transformer-xl",
+        None,
+        {
+            **TINY_TRANSFORMER_XL,
+            "d_embed": 10,
+            "cutoffs": [30],
+            "proj_share_all_but_first": False,
+            "tie_word_embeddings": False,
+        },
+    ),
+    Case(
+        "same-length",
+        "transfo-xl",
+        None,
+        {
+            **TINY_TRANSFORMER_XL,
+            "cutoffs": [25, 26, 50],
+            "same_length": True,
+            "mem_len": 6,
+            "init_range": 0.01,
+            "sample_softmax": -1,
+            "adaptive": True,
+        },
+    ),
     Case("plain", "yanmo-ngram-bert", None, {**TINY, "ngram_rows": 50}),
     Case(
         "odd",

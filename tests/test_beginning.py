@@ -25,6 +25,9 @@ T5 = {"d_model": 16, "d_kv": 8, "num_layers": 1, "num_heads": 2, "d_ff": 32}
 NAMED: dict[str, dict[str, object]] = {  # what families with keys of their own call those of SMALL
     "gpt2": {"n_embd": 16, "n_layer": 1, "n_head": 2},
     "distilbert": {"dim": 16, "n_layers": 1, "n_heads": 2, "hidden_dim": 32},
+    "xlnet": {"d_model": 16, "n_layer": 1, "n_head": 2, "d_inner": 32},
+    "transfo-xl": {"d_model": 16, "n_layer": 1, "n_head": 2, "d_inner": 32},
+    "yanmo-transformer-xl": {"d_model": 16, "n_layer": 1, "n_head": 2, "d_inner": 32},
     "yanmo-rnn": {"hidden_size": 16, "num_hidden_layers": 1},
     "yanmo-cnn": {"hidden_size": 18},
     "yanmo-gated-cnn": {"hidden_size": 16, "num_hidden_layers": 1},

@@ -116,9 +116,9 @@ def extend(opened: Checkpoint, tokenizer: Tokenizer, where: str) -> Checkpoint:
 
 def _take_vectors(model: nn.Module, family: Family, cutter: Tokenizer, path: Path) -> None:
     """Begin the embedding's rows of words that stand in a file of word vectors with these."""
-    if not family.embedding:
-        raise SettingsError(f"model.vectors: '{family.model_type}' has no embedding of tokens that could take them")
-    table = model.get_parameter(family.embedding)
+    table = model.get_parameter(family.embedding) if family.embedding else None
+    if table is None or len(table) < model.config.vocab_size:  # type: ignore[operator,union-attr]  # one of several tables
+        raise SettingsError(f"model.vectors: '{family.model_type}' has no embedding of all tokens that could take them")
     words = cutter.words()
     found = vectors.read(path, words, table.shape[1])
     ids = np.array([id for word in found for id in words[word]], np.int64)

@@ -247,7 +247,7 @@ MODEL: dict[str, Mistake] = {
     ),
     "broken record": (write("model/yanmo.json", "{"), EVALUATE, 1, ["yanmo.json: not readable JSON"]),
     "unknown task": (record({"task": {"name": "sing"}}), EVALUATE, 1, ["the task 'sing'", "classify"]),
-    "no task": (config(architectures=["BertModel"]), EVALUATE, 1, ["no classification head", "task.name=classify"]),
+    "no task": (config(architectures=["BertModel"]), EVALUATE, 1, ["no head for a task", "task.name=classify"]),
     "doctor, no folder": (nothing, ["doctor", "nosuch"], 1, ["nosuch: no such folder"]),
     "a model in the way": (nothing, new("run=model"), 1, ["model: holds a model that is not a run"]),
 }

@@ -12,7 +12,7 @@ from yanmo.decoding import loop
 from yanmo.models.base import Model
 from yanmo.text.batches import pack
 
-DECODERS = [case for case in CASES if "causal" in models.find(case.family).heads]
+DECODERS = [case for case in CASES if "causal" in (case.heads or models.find(case.family).heads)]
 PROMPTS = [[5, 9, 2], [7], [3, 3, 8, 1, 60, 44, 2], [11, 12]]
 
 
@@ -23,7 +23,7 @@ def made(case: Case) -> Model:
     model: Any = checkpoint.create(family, config, "causal").eval()
     with torch.no_grad():
         for parameter in model.parameters():
-            parameter += torch.randn_like(parameter) * 0.3
+            parameter += torch.randn_like(parameter) * 0.6
     found: Model = model
     return found
 

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar
 
-import torch
 from torch import Tensor, nn
 
 from yanmo.errors import ModelError, gather
+from yanmo.models import hf
 from yanmo.models.base import Config, Family, Memory
 from yanmo.models.encoder_decoder import HEADS, EncoderDecoder, Layer
 from yanmo.models.hf import Constant, Reshaped, Rule, Same
@@ -215,13 +215,13 @@ def rules(config: TransformerConfig, head: str, prefix: str) -> list[Rule]:
     ]
 
 
-def settle(config: TransformerConfig, tensors: Mapping[str, Tensor]) -> TransformerConfig:
+def settle(config: TransformerConfig, tensors: Mapping[str, Tensor | hf.Stored]) -> TransformerConfig:
     """Raise ModelError for copies of an embedding that differ from it: they would be left unread."""
     source = "shared.weight" if config.share_encoder_decoder_embeddings else "decoder.embed_tokens.weight"
     copies = ("coder.embed_tokens.weight", "lm_head.weight") if config.one_embedding else ("lm_head.weight",)
     original = next((tensor for name, tensor in tensors.items() if name.endswith(source)), None)
     if config.tie_word_embeddings and original is not None:
-        faults = [n for n, tensor in tensors.items() if n.endswith(copies) and not torch.equal(tensor, original)]
+        faults = [n for n, tensor in tensors.items() if n.endswith(copies) and not hf.equal(tensor, original)]
         gather(faults, f"the config has tie_word_embeddings, but these are not equal to {source}:", ModelError)
     return config
 

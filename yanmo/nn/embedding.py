@@ -21,13 +21,16 @@ class Growth:
     pieces: Mapping[int, Sequence[int]]
 
     def rows(self, tensor: Tensor) -> Tensor:
-        """(old, ...) -> (new, ...): a new token's row is the mean of its pieces' rows; every other row that is new is the mean of all."""
-        grown = tensor.new_empty(self.new, *tensor.shape[1:])
-        grown[: self.old] = tensor
-        grown[self.old :] = tensor.mean(0)
+        """(old, ...) -> (new, ...): a new token's row is the mean of its pieces' rows; every other row that is new is the mean of all.
+        A table of fewer rows holds the last ones of the vocabulary (an adaptive embedding's), and of the pieces those count."""
+        first = self.old - len(tensor)
+        grown = tensor.new_empty(self.new - first, *tensor.shape[1:])
+        grown[: len(tensor)] = tensor
+        grown[len(tensor) :] = tensor.mean(0)
         for id, pieces in self.pieces.items():
-            if pieces:
-                grown[id] = tensor[list(pieces)].mean(0)
+            held = [piece - first for piece in pieces if piece >= first]
+            if held and id >= first:
+                grown[id - first] = tensor[held].mean(0)
         return grown
 
     def keys(self, tensor: Tensor) -> Tensor:

@@ -37,7 +37,7 @@ class GatedFeedForward(nn.Module):
 
 
 class FeedForward(nn.Module):
-    """Through a wider layer and back: (..., width) -> (..., width). Dropout on the wider one."""
+    """Through a wider layer (dropout on that) and back: (..., width) -> (..., width)."""
 
     def __init__(self, width: int, inner: int, activation: str, *, bias: bool = True, dropout: float = 0.0) -> None:
         super().__init__()
