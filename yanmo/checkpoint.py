@@ -288,7 +288,7 @@ def _scales(model: nn.Module, rules: Sequence[hf.Rule]) -> list[hf.Rule]:
         if isinstance(rule, hf.Fused)
         else hf.Same(scale(rule.ours), scale(rule.theirs))
         for rule in rules
-        if not isinstance(rule, hf.Constant) and names.issuperset(rule.names)
+        if rule.names and names.issuperset(rule.names)
     ]
 
 

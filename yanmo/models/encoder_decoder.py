@@ -4,10 +4,12 @@ is given, shifted (Lewis et al. 2020, section 3.1). A family makes the parts."""
 from functools import partial
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from yanmo.errors import ModelError
 from yanmo.models.base import Config, Memory, answers, language_logits, task_logits
+from yanmo.models.hf import Stored
 from yanmo.nn.cache import KeyValues
 from yanmo.nn.heads import Pooler, RowHead, TokenHead
 from yanmo.nn.residual import Residual
@@ -31,6 +33,14 @@ def task_head(config: Config, kind: str, width: int, dropout: float) -> nn.Modul
     if kind == "tag":
         return TokenHead(width, number, dropout=dropout)
     return TokenHead(width, number) if kind == "span" else None
+
+
+def equal(one: Tensor | Stored, two: Tensor | Stored) -> bool:
+    """Whether two foreign tensors have the same numbers; they are read only where they have the same shape."""
+    if one.shape != two.shape:
+        return False
+    first, second = (tensor.read() if isinstance(tensor, Stored) else tensor for tensor in (one, two))
+    return torch.equal(first.float(), second.float())
 
 
 class Layer(nn.Module):

@@ -9,7 +9,7 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -101,22 +101,7 @@ class Fused:
         return torch.cat([tensors[name] for name in self.ours], self.axis)
 
 
-@dataclass(frozen=True)
-class Constant:
-    """A tensor that stands there and that a formula gives (Marian's sinusoids): it is written, and not read."""
-
-    theirs: str
-    make: Callable[[], Tensor]
-    names: tuple[str, ...] = ()
-
-    def load(self, tensor: Tensor, shapes: Mapping[str, torch.Size]) -> dict[str, Tensor]:
-        return {}
-
-    def save(self, tensors: Mapping[str, Tensor]) -> Tensor:
-        return self.make()
-
-
-Rule = Same | Fused | Constant
+Rule = Same | Fused
 
 
 def load(
@@ -266,14 +251,6 @@ class Stored:
                 if opened.readinto(room) != self.nbytes:
                     raise ModelError(f"{self.file}: ends before its tensors do; was it changed just now?")
         return tensor
-
-
-def equal(one: Tensor | Stored, two: Tensor | Stored) -> bool:
-    """Whether two tensors have the same numbers; they are read only where they have the same shape."""
-    if one.shape != two.shape:
-        return False
-    first, second = (tensor.read() if isinstance(tensor, Stored) else tensor for tensor in (one, two))
-    return torch.equal(first.float(), second.float())
 
 
 def read_tensors(folder: Path) -> dict[str, Stored]:

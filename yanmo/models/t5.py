@@ -16,10 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from yanmo.errors import ModelError
-from yanmo.models import hf
 from yanmo.models.base import Config, Family, Memory
-from yanmo.models.encoder_decoder import HEADS, EncoderDecoder, Layer, task_head
-from yanmo.models.hf import Rule, Same
+from yanmo.models.encoder_decoder import HEADS, EncoderDecoder, Layer, equal, task_head
+from yanmo.models.hf import Rule, Same, Stored
 from yanmo.nn.attention import CrossAttention, SelfAttention
 from yanmo.nn.cache import KeyValues
 from yanmo.nn.embedding import Growth
@@ -191,10 +190,10 @@ def rules(config: T5Config, head: str, prefix: str) -> list[Rule]:
     return found + [Same(f"{ours}.bias", f"{theirs}.bias") for ours, theirs in heads.items()]
 
 
-def settle(config: T5Config, tensors: Mapping[str, Tensor | hf.Stored]) -> T5Config:
+def settle(config: T5Config, tensors: Mapping[str, Tensor | Stored]) -> T5Config:
     """Whether the output is tied the weights say: transformers 5 writes of every T5 that it is, and a matrix of its own beside it."""
     own = tensors.get("lm_head.weight")
-    if config.tie_word_embeddings and own is not None and not hf.equal(own, tensors.get("shared.weight", own)):
+    if config.tie_word_embeddings and own is not None and not equal(own, tensors.get("shared.weight", own)):
         scaled = config.output_scale != 1.0
         return replace(config, tie_word_embeddings=False, scale_decoder_outputs=scaled or None)
     return config

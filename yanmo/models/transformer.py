@@ -9,16 +9,14 @@ are values of a config.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, ClassVar
 
-from torch import Tensor, nn
+from torch import Size, Tensor, nn
 
 from yanmo.errors import ModelError, gather
-from yanmo.models import hf
 from yanmo.models.base import Config, Family, Memory
-from yanmo.models.encoder_decoder import HEADS, EncoderDecoder, Layer
-from yanmo.models.hf import Constant, Reshaped, Rule, Same
+from yanmo.models.encoder_decoder import HEADS, EncoderDecoder, Layer, equal
+from yanmo.models.hf import Reshaped, Rule, Same, Stored
 from yanmo.nn import init
 from yanmo.nn.attention import CrossAttention, SelfAttention
 from yanmo.nn.cache import KeyValues
@@ -183,6 +181,24 @@ _LAYER = {
 }
 
 
+@dataclass(frozen=True)
+class Sinusoids(Same):
+    """The table of positions, which a formula gives: it is written, and not read."""
+
+    rows: int
+    width: int
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return ()
+
+    def load(self, tensor: Tensor, shapes: Mapping[str, Size]) -> dict[str, Tensor]:
+        return {}
+
+    def save(self, tensors: Mapping[str, Tensor]) -> Tensor:
+        return sinusoid_table(self.rows, self.width)
+
+
 def rules(config: TransformerConfig, head: str, prefix: str) -> list[Rule]:
     found: list[Rule] = []
     if config.share_encoder_decoder_embeddings:  # untied, the stock class has one more, which it does not use
@@ -196,8 +212,7 @@ def rules(config: TransformerConfig, head: str, prefix: str) -> list[Rule]:
         if config.learns_positions:
             found.append(Same(f"{side}.position.weight", place))
         elif head == "base":  # its stock class alone keeps the sinusoids
-            make = partial(sinusoid_table, config.max_position_embeddings, config.d_model)
-            found.append(Constant(place, make))
+            found.append(Sinusoids("", place, config.max_position_embeddings, config.d_model))
         if config.norms_embeddings:
             linear[f"{side}.embedding_norm"] = f"{prefix}{side}.layernorm_embedding"
         if config.pre:
@@ -215,13 +230,13 @@ def rules(config: TransformerConfig, head: str, prefix: str) -> list[Rule]:
     ]
 
 
-def settle(config: TransformerConfig, tensors: Mapping[str, Tensor | hf.Stored]) -> TransformerConfig:
+def settle(config: TransformerConfig, tensors: Mapping[str, Tensor | Stored]) -> TransformerConfig:
     """Raise ModelError for copies of an embedding that differ from it: they would be left unread."""
     source = "shared.weight" if config.share_encoder_decoder_embeddings else "decoder.embed_tokens.weight"
     copies = ("coder.embed_tokens.weight", "lm_head.weight") if config.one_embedding else ("lm_head.weight",)
     original = next((tensor for name, tensor in tensors.items() if name.endswith(source)), None)
     if config.tie_word_embeddings and original is not None:
-        faults = [n for n, tensor in tensors.items() if n.endswith(copies) and not hf.equal(tensor, original)]
+        faults = [n for n, tensor in tensors.items() if n.endswith(copies) and not equal(tensor, original)]
         gather(faults, f"the config has tie_word_embeddings, but these are not equal to {source}:", ModelError)
     return config
 
@@ -241,6 +256,7 @@ def _grown(growth: Growth, tensor: Tensor) -> Tensor:
 
 
 VOCABULARY = {r"(target_)?word\.weight|language\.(bias|output\.weight)": _grown}
+_SIZES = {"tiny": (2, 128), "mini": (4, 256), "small": (4, 512), "base": (6, 512), "big": (6, 1024)}
 _PAPER = {"activation_function": "relu", "scale_embedding": True}
 
 FAMILY = Family(
@@ -254,16 +270,7 @@ FAMILY = Family(
     prefix="model.",
     initialise=initialise,
     # "base" and "big" are the paper's (table 3).
-    sizes={
-        name: {**size(layers, width), **_PAPER}
-        for name, layers, width in (
-            ("tiny", 2, 128),
-            ("mini", 4, 256),
-            ("small", 4, 512),
-            ("base", 6, 512),
-            ("big", 6, 1024),
-        )
-    },
+    sizes={name: {**size(layers, width), **_PAPER} for name, (layers, width) in _SIZES.items()},
     vocabulary=VOCABULARY,
     embedding="word.weight",
     width="d_model",
