@@ -7,6 +7,8 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
+import numpy as np
+
 # Of full-width ASCII these are Chinese punctuation, and meant; the rest was typed in the wrong mode.
 _CHINESE_PUNCTUATION = "！（），：；？～"
 HALF_WIDTH = {wide: wide - 0xFEE0 for wide in range(0xFF01, 0xFF5F) if chr(wide) not in _CHINESE_PUNCTUATION}
@@ -17,7 +19,6 @@ INVISIBLE = re.compile(
 )
 _CHINESE = re.compile("[\u3400-\u9fff]")
 _NEITHER_LETTER_NOR_DIGIT = re.compile(r"[\W_]+")
-_ASCII_SIGNS = {number: None for number in range(128) if not chr(number).isalnum()}
 _OF_ASCII = bytes(code for code in range(128) if not chr(code).isalnum())
 
 
@@ -34,13 +35,45 @@ def normalise(text: str) -> str:
 
 def canonical(text: str) -> str:
     """Text as rows are compared: NFKC, case folded, letters and digits only; empty if it has none."""
-    if text.isascii():  # the same, sooner
-        return text.lower().translate(_ASCII_SIGNS)
     if text.isascii():  # nothing to compose: the same in a tenth of the time
         return text.lower().encode().translate(None, _OF_ASCII).decode()
     # Composed again after folding, which can take letters apart (ΐ): a bare accent is no letter and would be lost.
     folded = unicodedata.normalize("NFKC", INVISIBLE.sub("", text)).casefold()
     return _NEITHER_LETTER_NOR_DIGIT.sub("", unicodedata.normalize("NFKC", folded))
+
+
+# code point -> the only one of its canonical form, or one of these; filled as characters are met.
+_CANONICAL = np.zeros(0x110000, np.uint32)
+_NEW, _DROPPED, _ODD = range(3)  # odd is what has several, or may join what stands before it
+
+
+def canonical_each(texts: Sequence[str]) -> list[str]:
+    """`canonical` of each text; of many texts in a fifth of the time."""
+    whole = "".join([text.replace("\n", " ") + "\n" for text in texts])
+    codes = np.frombuffer(whole.encode("utf-32-le", "surrogatepass"), np.uint32)
+    found = _CANONICAL[codes]
+    if not found.all():
+        new = np.unique(codes[found == _NEW])
+        _CANONICAL[new] = [*map(_canonical_code, map(chr, new))]
+        found = _CANONICAL[codes]
+    rows = found[found != _DROPPED].tobytes().decode("utf-32-le").split("\n")[:-1]
+    return [canonical(text) if chr(_ODD) in row else row for text, row in zip(texts, rows, strict=True)]
+
+
+def _canonical_code(character: str) -> int:
+    """The entry of a character in the table."""
+    if character == "\n":  # what stands between two texts
+        return ord(character)
+    if not (_begins(character) and _begins(canonical(character))):
+        return _ODD
+    found = canonical(character)
+    return _ODD if len(found) > 1 else ord(found) if found else _DROPPED
+
+
+def _begins(text: str) -> bool:
+    """Whether no character before this text may be composed with it."""
+    first = unicodedata.normalize("NFKD", text)[:1]
+    return not (unicodedata.category(first).startswith("M") or "\u1160" <= first <= "\u11ff") if first else True
 
 
 def language(texts: Sequence[str]) -> str:
