@@ -4,13 +4,16 @@ Knows no format. A reader turns a `Source` into a stream of rows and faults, in 
 """
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import accumulate, count
 from typing import Any, NamedTuple
 
 from yanmo.text.formats.encoding import LONGEST, detect, spans
 from yanmo.text.formats.stream import Member
+
+_AT_ONCE = 1 << 18  # bytes of lines that are decoded together
 
 
 class Row(NamedTuple):
@@ -95,22 +98,51 @@ class Source:
 
     def lines(self, longest: int = LONGEST) -> Iterator[Line | Fault]:
         """Every line, blank ones too; a fault in the place of each that is not text, or of more than `longest` bytes."""
-        number, offset, name = 0, 0, self.name
+        number, offset, size = 0, 0, 0
+        held: list[tuple[bytes, int]] = []
+        broken: Exception | None = None
         try:
-            encoding = self.encoding
             with self.member.open() as file:
-                for raw, size in spans(file, encoding, longest):
-                    number += 1
-                    if size > longest:
-                        reason = f"{size:,} bytes; at most {longest:,} are read"
-                        yield Fault(name, number, offset, "", reason, raw, "overlong")
-                    else:
-                        yield decoded(raw, number, offset, name, encoding)
-                    offset += size
+                for span in spans(file, self.encoding, longest):
+                    held.append(span)
+                    size += span[1]
+                    if size >= _AT_ONCE:
+                        yield from self._read(held, number, offset, longest)
+                        number, offset, size, held = number + len(held), offset + size, 0, []
         except self.member.broken as error:
-            yield self.fault(
-                Line(number + 1, offset, "", b""), f"the compressed data ends or breaks ({error})", "compression"
-            )
+            broken = error
+        yield from self._read(held, number, offset, longest)
+        if broken is not None:
+            line = Line(number + len(held) + 1, offset + size, "", b"")
+            yield self.fault(line, f"the compressed data ends or breaks ({broken})", "compression")
+
+    def _read(
+        self, held: Sequence[tuple[bytes, int]], number: int, offset: int, longest: int
+    ) -> Iterator[Line | Fault]:
+        """Some lines and their sizes, behind `number` lines of `offset` bytes."""
+        raws, sizes = [raw for raw, _ in held], [size for _, size in held]
+        numbers, offsets = count(number + 1), accumulate(sizes, initial=offset)
+        texts = self._texts(raws) if max(sizes, default=0) <= longest else None
+        if texts is not None:
+            yield from map(Line, numbers, offsets, texts, raws)
+            return
+        for raw, size, number, offset in zip(raws, sizes, numbers, offsets, strict=False):
+            if size > longest:
+                reason = f"{size:,} bytes; at most {longest:,} are read"
+                yield Fault(self.name, number, offset, "", reason, raw, "overlong")
+            else:
+                yield decoded(raw, number, offset, self.name, self.encoding)
+
+    def _texts(self, raws: Sequence[bytes]) -> list[str] | None:
+        """What `decoded` makes of each of these, in a fifth of the time; None where they have to be looked at one by one."""
+        try:
+            text = b"".join(raws).decode(self.encoding)
+        except UnicodeDecodeError:
+            return None
+        if "\ufeff" in text:  # a byte order mark, or what looks like one
+            return None
+        texts = text.removesuffix("\n").split("\n") if raws else []
+        return [text.rstrip("\r") for text in texts] if "\r" in text else texts
 
     def full(self) -> Iterator[Line | Fault]:
         """The lines that are not blank, and the faults."""
