@@ -5,7 +5,7 @@ Knows Unicode, and what full-width means in Chinese text. Knows no rows, labels 
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -42,38 +42,57 @@ def canonical(text: str) -> str:
     return _NEITHER_LETTER_NOR_DIGIT.sub("", unicodedata.normalize("NFKC", folded))
 
 
-# code point -> the only one of its canonical form, or one of these; filled as characters are met.
-_CANONICAL = np.zeros(0x110000, np.uint32)
-_NEW, _DROPPED, _ODD = range(3)  # odd is what has several, or may join what stands before it
+class Characters:
+    """A table by code point, filled as characters are met."""
+
+    def __init__(self, entry: Callable[[str], int]) -> None:
+        """entry: what stands in the table for a character; not 0."""
+        self._entry = entry
+        self._table = np.zeros(0x110000, np.uint32)
+
+    @staticmethod
+    def codes(text: str) -> np.ndarray:
+        """(characters,) uint32 code points."""
+        return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
+
+    def __call__(self, text: str) -> np.ndarray:
+        """(characters,) uint32: the entry of each."""
+        codes = self.codes(text)
+        found: np.ndarray = self._table[codes]
+        if not found.all():
+            new = np.unique(codes[found == 0])
+            self._table[new] = [*map(self._entry, map(chr, new))]
+            found = self._table[codes]
+        return found
+
+
+def begins(text: str) -> bool:
+    """Is there no character that a text may end with and that would be composed with this text behind it?"""
+    first = unicodedata.normalize("NFKD", text)[:1]
+    return not (unicodedata.category(first).startswith("M") or "\u1160" <= first <= "\u11ff") if first else True
+
+
+_DROPPED, _ODD = 1, 2
+
+
+def _canonical_code(character: str) -> int:
+    """The one character of its canonical form, or that it has none; odd is what has several, or may join what stands before it."""
+    if character == "\n":  # what stands between two texts
+        return ord(character)
+    form = canonical(character)
+    if len(form) > 1 or not (begins(character) and begins(form)):
+        return _ODD
+    return ord(form) if form else _DROPPED
+
+
+_CANONICAL = Characters(_canonical_code)
 
 
 def canonical_each(texts: Sequence[str]) -> list[str]:
     """`canonical` of each text; of many texts in a fifth of the time."""
-    whole = "".join([text.replace("\n", " ") + "\n" for text in texts])
-    codes = np.frombuffer(whole.encode("utf-32-le", "surrogatepass"), np.uint32)
-    found = _CANONICAL[codes]
-    if not found.all():
-        new = np.unique(codes[found == _NEW])
-        _CANONICAL[new] = [*map(_canonical_code, map(chr, new))]
-        found = _CANONICAL[codes]
+    found = _CANONICAL("".join([text.replace("\n", " ") + "\n" for text in texts]))
     rows = found[found != _DROPPED].tobytes().decode("utf-32-le").split("\n")[:-1]
     return [canonical(text) if chr(_ODD) in row else row for text, row in zip(texts, rows, strict=True)]
-
-
-def _canonical_code(character: str) -> int:
-    """The entry of a character in the table."""
-    if character == "\n":  # what stands between two texts
-        return ord(character)
-    if not (_begins(character) and _begins(canonical(character))):
-        return _ODD
-    found = canonical(character)
-    return _ODD if len(found) > 1 else ord(found) if found else _DROPPED
-
-
-def _begins(text: str) -> bool:
-    """Whether no character before this text may be composed with it."""
-    first = unicodedata.normalize("NFKD", text)[:1]
-    return not (unicodedata.category(first).startswith("M") or "\u1160" <= first <= "\u11ff") if first else True
 
 
 def language(texts: Sequence[str]) -> str:

@@ -19,8 +19,8 @@ from pydantic import Field
 
 from yanmo.errors import DataError, SettingsError
 from yanmo.settings import Block
-from yanmo.text import dedup, formats, minhash, rules, textual, workers
-from yanmo.text.clean import canonical
+from yanmo.text import dedup, formats, minhash, rules, textual, untouched, workers
+from yanmo.text.clean import canonical_each
 from yanmo.text.columns import Columns
 from yanmo.text.formats import Fault, Header, Row
 from yanmo.text.rules import Clean
@@ -30,7 +30,7 @@ from yanmo.text.textual import Column
 TABLES = ("csv", "tsv", "tabs")
 KEPT = ("jsonl", *TABLES, "label text", "text")
 _FIRST = 1000  # rows by which the columns are chosen
-_AT_ONCE = 4096  # rows that a process judges at once
+_ROWS, _BYTES = 4096, 1 << 18  # the most that a process judges at once
 
 
 class Duplicates(Block):
@@ -138,40 +138,36 @@ def counts(table: Table) -> dict[str, Any]:
 
 # ---- reading
 
+Texts = tuple[tuple[str, ...], tuple[str, ...]]  # of a row: those that may be changed, those that may not
+
 
 def _read(table: Table, given: Rows, judge: "_Judge") -> None:
-    """Fill a table, a row at a time: what can't be used is quarantined, all else changed and filtered, on all cores."""
+    """Fill a table: what can't be used is quarantined, all else changed and filtered, a block of rows at a time, on all cores."""
     waiting: deque[list[int]] = deque()
 
     def blocks() -> Iterator[list[Texts]]:
-        numbers: list[int] = []
-        texts: list[Texts] = []
-        for number, fields in _sound(table, given, judge.rule):
-            numbers.append(number)
-            texts.append(_texts(table, fields))
-            if len(numbers) == _AT_ONCE:
-                waiting.append(numbers)
-                yield texts
-                numbers, texts = [], []
-        waiting.append(numbers)
-        yield texts
+        for numbers, texts in _sound(table, given, judge.rule):
+            waiting.append(numbers)
+            yield texts
 
-    for judged in workers.over(judge, blocks()):
-        for number, (new, broken, key) in zip(waiting.popleft(), judged, strict=True):
-            if broken:
-                table.drop(number, Verdict("filtered", broken, f"the filter clean.{broken}"))
-                continue
-            table.keys[number] = key
-            if new is not None:
-                table.changed[number] = new
+    for keys, changed, dropped in workers.over(judge, blocks()):
+        numbers = waiting.popleft()
+        table.keys.update(zip(numbers, keys, strict=True))
+        table.changed.update((numbers[row], texts) for row, texts in changed.items())
+        for row, broken in dropped.items():
+            table.drop(numbers[row], Verdict("filtered", broken, f"the filter clean.{broken}"))
 
 
-def _sound(table: Table, given: Rows, rule: Clean) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    """The rows that can be used, (number, fields); all others are quarantined."""
+def _sound(table: Table, given: Rows, rule: Clean) -> Iterator[tuple[list[int], list[Texts]]]:
+    """The rows that can be used, as blocks of (numbers, texts); all others are quarantined."""
     found = formats.FORMATS[table.format].read(table.source)
     first = list(islice(found, _FIRST))
     _prepare(table, given, rule, first)
+    written_back = table.format in KEPT
     ids: set[str] = set()
+    numbers: list[int] = []
+    texts: list[Texts] = []
+    size = 0
     for row in chain(first, found):
         if isinstance(row, Header):
             table.header = row
@@ -182,17 +178,20 @@ def _sound(table: Table, given: Rows, rule: Clean) -> Iterator[tuple[int, Mappin
                 raise DataError(f"{row}. Nothing is cleaned: mend the file, or fetch it again")
             table.drop(number, Verdict("quarantined", row.kind, row.reason, row.column))
             continue
-        if table.format not in KEPT:
+        if not written_back:
             table.fields[number] = row.fields
         if fault := _fault(row.fields, table, given, ids):
             table.drop(number, fault)
             continue
         if table.label is not None:
             table.labels[number] = sys.intern(str(row.fields[table.label]))
-        yield number, row.fields
-
-
-Texts = tuple[tuple[str, ...], tuple[str, ...]]  # of a row: those that may be changed, those that may not
+        numbers.append(number)
+        texts.append(_texts(table, row.fields))
+        size += len(row.raw)
+        if len(numbers) == _ROWS or size >= _BYTES:
+            yield numbers, texts
+            numbers, texts, size = [], [], 0
+    yield numbers, texts
 
 
 class _Judge:
@@ -203,25 +202,31 @@ class _Judge:
         self.rule, self.compared = rule, compared
         edits, keeps = rules.chosen(rule)
         self._edits, self._keeps = list(edits.values()), list(keeps.items())
+        self._quick = untouched.knows(rule)
 
-    def __call__(self, block: Sequence[Texts]) -> list[tuple[tuple[str, ...] | None, str, str]]:
-        """(the changed texts or None, the filter that drops the row or "", what the row is compared by) of each row."""
-        return [self._one(*texts) for texts in block]
-
-    def _one(self, old: tuple[str, ...], others: tuple[str, ...]) -> tuple[tuple[str, ...] | None, str, str]:
-        new = []
-        for text in old:
-            for edit in self._edits:
-                text = edit(text)
-            new.append(text)
-        whole = new[0] if len(new) == 1 and not others else "\n".join(filter(None, (*others, *new)))
-        for name, keep in self._keeps:
-            if not keep(whole):
-                return None, name, ""
+    def __call__(self, block: Sequence[Texts]) -> tuple[list[str], dict[int, tuple[str, ...]], dict[int, str]]:
+        """(what each row is compared by; the changed texts of a row by its place; the filter that drops a row by its place)."""
+        wholes = [old[0] if len(old) == 1 and not others else "" for old, others in block]
+        changed: dict[int, tuple[str, ...]] = {}
+        dropped: dict[int, str] = {}
+        for row in untouched.doubtful(wholes, self.rule).tolist() if self._quick else range(len(block)):
+            old, others = block[row]
+            new = tuple(map(self._edited, old))
+            if new != old:
+                changed[row] = new
+            wholes[row] = whole = new[0] if len(new) == 1 and not others else "\n".join(filter(None, (*others, *new)))
+            if broken := next((name for name, keep in self._keeps if not keep(whole)), ""):
+                dropped[row] = broken
+        if not self.compared:
+            return [""] * len(block), changed, dropped
         # What has neither a letter nor a digit is equal only to itself, and like nothing.
-        key = (canonical(whole) or f"\0{whole}") if self.compared else ""
-        texts = tuple(new)
-        return (None if texts == old else texts), "", key
+        keys = [key or f"\0{whole}" for key, whole in zip(canonical_each(wholes), wholes, strict=True)]
+        return keys, changed, dropped
+
+    def _edited(self, text: str) -> str:
+        for edit in self._edits:
+            text = edit(text)
+        return text
 
 
 def _prepare(table: Table, given: Rows, rule: Clean, first: Sequence[Row | Fault | Header]) -> None:
