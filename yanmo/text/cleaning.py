@@ -8,9 +8,9 @@ Writes nothing; what is to be written is told in `cleaned.py`. Holds the bytes o
 import sys
 from array import array
 from collections import Counter, deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import chain, islice
+from itertools import chain, compress, count, islice
 from pathlib import Path
 from typing import Any
 
@@ -143,10 +143,14 @@ Texts = tuple[tuple[str, ...], tuple[str, ...]]  # of a row: those that may be c
 
 def _read(table: Table, given: Rows, judge: "_Judge") -> None:
     """Fill a table: what can't be used is quarantined, all else changed and filtered, a block of rows at a time, on all cores."""
-    waiting: deque[list[int]] = deque()
+    waiting: deque[Sequence[int]] = deque()
 
     def blocks() -> Iterator[list[Texts]]:
-        for numbers, texts in _sound(table, given, judge.rule):
+        found = formats.FORMATS[table.format].read(table.source)
+        first = list(islice(found, _FIRST))
+        _prepare(table, given, judge.rule, first)
+        plain = table.format == "text" and len(table.texts) == 1 and table.label is None and given.id not in table.names
+        for numbers, texts in _plain(table, given) if plain else _sound(table, given, chain(first, found)):
             waiting.append(numbers)
             yield texts
 
@@ -158,26 +162,23 @@ def _read(table: Table, given: Rows, judge: "_Judge") -> None:
             table.drop(numbers[row], Verdict("filtered", broken, f"the filter clean.{broken}"))
 
 
-def _sound(table: Table, given: Rows, rule: Clean) -> Iterator[tuple[list[int], list[Texts]]]:
+def _sound(
+    table: Table, given: Rows, rows: Iterable[Row | Fault | Header]
+) -> Iterator[tuple[Sequence[int], list[Texts]]]:
     """The rows that can be used, as blocks of (numbers, texts); all others are quarantined."""
-    found = formats.FORMATS[table.format].read(table.source)
-    first = list(islice(found, _FIRST))
-    _prepare(table, given, rule, first)
     written_back = table.format in KEPT
     ids: set[str] = set()
     numbers: list[int] = []
     texts: list[Texts] = []
     size = 0
-    for row in chain(first, found):
+    for row in rows:
         if isinstance(row, Header):
             table.header = row
             continue
-        number = table.add(row)
         if isinstance(row, Fault):
-            if row.kind in formats.LOST:
-                raise DataError(f"{row}. Nothing is cleaned: mend the file, or fetch it again")
-            table.drop(number, Verdict("quarantined", row.kind, row.reason, row.column))
+            _quarantine(table, row)
             continue
+        number = table.add(row)
         if not written_back:
             table.fields[number] = row.fields
         if fault := _fault(row.fields, table, given, ids):
@@ -192,6 +193,31 @@ def _sound(table: Table, given: Rows, rule: Clean) -> Iterator[tuple[list[int], 
             yield numbers, texts
             numbers, texts, size = [], [], 0
     yield numbers, texts
+
+
+def _plain(table: Table, given: Rows) -> Iterator[tuple[Sequence[int], list[Texts]]]:
+    """The same of plain text, whose lines are its rows: as a rule all of a block can be used."""
+    (name,) = table.names
+    for block in table.source.blocks():
+        if isinstance(block, Fault):
+            _quarantine(table, block)
+            continue
+        if "\0" in "".join(block.texts) or max(map(len, block.texts), default=0) > given.longest:
+            lines = zip(block.texts, count(block.number), block.offsets, block.raws, strict=False)
+            yield from _sound(table, given, (Row({name: line[0]}, *line[1:]) for line in lines if line[0].strip()))
+            continue
+        full = [bool(text.strip()) for text in block.texts]  # a blank line is no row
+        begin = len(table.raws)
+        table.lines.extend(compress(count(block.number), full))
+        table.offsets.extend(compress(block.offsets, full))
+        table.raws.extend(compress(block.raws, full))
+        yield range(begin, len(table.raws)), [((text,), ()) for text in compress(block.texts, full)]
+
+
+def _quarantine(table: Table, fault: Fault) -> None:
+    if fault.kind in formats.LOST:
+        raise DataError(f"{fault}. Nothing is cleaned: mend the file, or fetch it again")
+    table.drop(table.add(fault), Verdict("quarantined", fault.kind, fault.reason, fault.column))
 
 
 class _Judge:

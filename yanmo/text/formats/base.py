@@ -76,6 +76,19 @@ class Line(NamedTuple):
     raw: bytes
 
 
+class Lines(NamedTuple):
+    """Lines that follow each other, all of them text."""
+
+    number: int  # of the first
+    offset: int  # of the first
+    texts: list[str]
+    raws: list[bytes]
+
+    @property
+    def offsets(self) -> Iterator[int]:
+        return accumulate(map(len, self.raws[:-1]), initial=self.offset)
+
+
 @dataclass(frozen=True)
 class Source:
     """One text to be read: a file, or a member of an archive, with its encoding once that is asked for."""
@@ -96,9 +109,10 @@ class Source:
         """The encoding of what stands after a byte order mark."""
         return self.encoding.removesuffix("-sig")
 
-    def lines(self, longest: int = LONGEST) -> Iterator[Line | Fault]:
-        """Every line, blank ones too; a fault in the place of each that is not text, or of more than `longest` bytes."""
-        number, offset, size = 0, 0, 0
+    def blocks(self, longest: int = LONGEST) -> Iterator[Lines | Fault]:
+        """Every line, blank ones too, some hundred kilobytes together; a fault in the place of each that is not text, or of more than
+        `longest` bytes."""
+        number, offset, size = 1, 0, 0
         held: list[tuple[bytes, int]] = []
         broken: Exception | None = None
         try:
@@ -113,25 +127,26 @@ class Source:
             broken = error
         yield from self._read(held, number, offset, longest)
         if broken is not None:
-            line = Line(number + len(held) + 1, offset + size, "", b"")
+            line = Line(number + len(held), offset + size, "", b"")
             yield self.fault(line, f"the compressed data ends or breaks ({broken})", "compression")
 
     def _read(
         self, held: Sequence[tuple[bytes, int]], number: int, offset: int, longest: int
-    ) -> Iterator[Line | Fault]:
-        """Some lines and their sizes, behind `number` lines of `offset` bytes."""
-        raws, sizes = [raw for raw, _ in held], [size for _, size in held]
-        numbers, offsets = count(number + 1), accumulate(sizes, initial=offset)
-        texts = self._texts(raws) if max(sizes, default=0) <= longest else None
+    ) -> Iterator[Lines | Fault]:
+        """Some lines, of which the first has this number and offset, and their sizes."""
+        raws = [raw for raw, _ in held]
+        texts = self._texts(raws) if all(size <= longest for _, size in held) else None
         if texts is not None:
-            yield from map(Line, numbers, offsets, texts, raws)
+            yield Lines(number, offset, texts, raws)
             return
-        for raw, size, number, offset in zip(raws, sizes, numbers, offsets, strict=False):
+        for raw, size in held:
             if size > longest:
                 reason = f"{size:,} bytes; at most {longest:,} are read"
                 yield Fault(self.name, number, offset, "", reason, raw, "overlong")
             else:
-                yield decoded(raw, number, offset, self.name, self.encoding)
+                line = decoded(raw, number, offset, self.name, self.encoding)
+                yield line if isinstance(line, Fault) else Lines(number, offset, [line.text], [raw])
+            number, offset = number + 1, offset + size
 
     def _texts(self, raws: Sequence[bytes]) -> list[str] | None:
         """What `decoded` makes of each of these, in a fifth of the time; None where they have to be looked at one by one."""
@@ -143,6 +158,14 @@ class Source:
             return None
         texts = text.removesuffix("\n").split("\n") if raws else []
         return [text.rstrip("\r") for text in texts] if "\r" in text else texts
+
+    def lines(self, longest: int = LONGEST) -> Iterator[Line | Fault]:
+        """The same one by one."""
+        for block in self.blocks(longest):
+            if isinstance(block, Fault):
+                yield block
+            else:
+                yield from map(Line, count(block.number), block.offsets, block.texts, block.raws)
 
     def full(self) -> Iterator[Line | Fault]:
         """The lines that are not blank, and the faults."""
