@@ -19,10 +19,10 @@ from pydantic import Field
 
 from yanmo.errors import DataError, SettingsError
 from yanmo.settings import Block
-from yanmo.text import dedup, formats, minhash, rules, textual, untouched, workers
-from yanmo.text.clean import canonical_each
+from yanmo.text import dedup, formats, minhash, textual, workers
 from yanmo.text.columns import Columns
 from yanmo.text.formats import Fault, Header, Row
+from yanmo.text.judge import Judge, Texts
 from yanmo.text.rules import Clean
 from yanmo.text.textual import Column
 
@@ -112,7 +112,7 @@ def clean(tables: Sequence[Table], given: Rows, rule: Clean, duplicates: Duplica
     Raises DataError for a file without rows or without a text column, for one that can't be read to its end, and where more than
     `max_bad` of a file is quarantined.
     """
-    judge = _Judge(rule, duplicates.exact or duplicates.near is not None or duplicates.fragments)
+    judge = Judge(rule, duplicates.exact or duplicates.near is not None or duplicates.fragments)
     for table in tables:
         _read(table, given, judge)
     refused = [message for table in tables if (message := _too_bad(table, max_bad))]
@@ -138,10 +138,8 @@ def counts(table: Table) -> dict[str, Any]:
 
 # ---- reading
 
-Texts = tuple[tuple[str, ...], tuple[str, ...]]  # of a row: those that may be changed, those that may not
 
-
-def _read(table: Table, given: Rows, judge: "_Judge") -> None:
+def _read(table: Table, given: Rows, judge: Judge) -> None:
     """Fill a table: what can't be used is quarantined, all else changed and filtered, a block of rows at a time, on all cores."""
     waiting: deque[Sequence[int]] = deque()
 
@@ -202,7 +200,7 @@ def _plain(table: Table, given: Rows) -> Iterator[tuple[Sequence[int], list[Text
         if isinstance(block, Fault):
             _quarantine(table, block)
             continue
-        if "\0" in "".join(block.texts) or max(map(len, block.texts), default=0) > given.longest:
+        if "\0" in "".join(block.texts) or max(map(len, block.texts)) > given.longest:
             lines = zip(block.texts, count(block.number), block.offsets, block.raws, strict=False)
             yield from _sound(table, given, (Row({name: line[0]}, *line[1:]) for line in lines if line[0].strip()))
             continue
@@ -218,41 +216,6 @@ def _quarantine(table: Table, fault: Fault) -> None:
     if fault.kind in formats.LOST:
         raise DataError(f"{fault}. Nothing is cleaned: mend the file, or fetch it again")
     table.drop(table.add(fault), Verdict("quarantined", fault.kind, fault.reason, fault.column))
-
-
-class _Judge:
-    """The changes and filters of a rule, as what a process does to a block of rows."""
-
-    def __init__(self, rule: Clean, compared: bool) -> None:
-        """compared: whether rows are held against each other, so that each needs a key."""
-        self.rule, self.compared = rule, compared
-        edits, keeps = rules.chosen(rule)
-        self._edits, self._keeps = list(edits.values()), list(keeps.items())
-        self._quick = untouched.knows(rule)
-
-    def __call__(self, block: Sequence[Texts]) -> tuple[list[str], dict[int, tuple[str, ...]], dict[int, str]]:
-        """(what each row is compared by; the changed texts of a row by its place; the filter that drops a row by its place)."""
-        wholes = [old[0] if len(old) == 1 and not others else "" for old, others in block]
-        changed: dict[int, tuple[str, ...]] = {}
-        dropped: dict[int, str] = {}
-        for row in untouched.doubtful(wholes, self.rule).tolist() if self._quick else range(len(block)):
-            old, others = block[row]
-            new = tuple(map(self._edited, old))
-            if new != old:
-                changed[row] = new
-            wholes[row] = whole = new[0] if len(new) == 1 and not others else "\n".join(filter(None, (*others, *new)))
-            if broken := next((name for name, keep in self._keeps if not keep(whole)), ""):
-                dropped[row] = broken
-        if not self.compared:
-            return [""] * len(block), changed, dropped
-        # What has neither a letter nor a digit is equal only to itself, and like nothing.
-        keys = [key or f"\0{whole}" for key, whole in zip(canonical_each(wholes), wholes, strict=True)]
-        return keys, changed, dropped
-
-    def _edited(self, text: str) -> str:
-        for edit in self._edits:
-            text = edit(text)
-        return text
 
 
 def _prepare(table: Table, given: Rows, rule: Clean, first: Sequence[Row | Fault | Header]) -> None:

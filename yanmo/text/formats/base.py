@@ -125,7 +125,8 @@ class Source:
                         number, offset, size, held = number + len(held), offset + size, 0, []
         except self.member.broken as error:
             broken = error
-        yield from self._read(held, number, offset, longest)
+        if held:
+            yield from self._read(held, number, offset, longest)
         if broken is not None:
             line = Line(number + len(held), offset + size, "", b"")
             yield self.fault(line, f"the compressed data ends or breaks ({broken})", "compression")
@@ -156,7 +157,7 @@ class Source:
             return None
         if "\ufeff" in text:  # a byte order mark, or what looks like one
             return None
-        texts = text.removesuffix("\n").split("\n") if raws else []
+        texts = text.removesuffix("\n").split("\n")
         return [text.rstrip("\r") for text in texts] if "\r" in text else texts
 
     def lines(self, longest: int = LONGEST) -> Iterator[Line | Fault]:
