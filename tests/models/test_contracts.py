@@ -1,18 +1,22 @@
 """The contracts that every family keeps, written once and driven by `tests/families.py`."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import transformers
+from safetensors.torch import load_file
 from torch import Tensor
 
 import yanmo
 from tests.families import CASES, REFERENCES, Case
 from yanmo import checkpoint, models
 from yanmo.checkpoint import Checkpoint
+from yanmo.models.base import HEADS, LANGUAGE, Memory
+from yanmo.nn.heads import GENERIC
 from yanmo.nn.init import shapes_only
 from yanmo.text.batches import Batch, Run
 from yanmo.text.tokenizer import TokenizerSettings, train
@@ -22,9 +26,15 @@ CLASSES = {
     "base": "AutoModel",
     "masked": "AutoModelForMaskedLM",
     "causal": "AutoModelForCausalLM",
+    "seq2seq": "AutoModelForSeq2SeqLM",
+    "pretrain": "AutoModelForPreTraining",
     "classify": "AutoModelForSequenceClassification",
+    "tag": "AutoModelForTokenClassification",
+    "span": "AutoModelForQuestionAnswering",
+    "next": "AutoModelForNextSentencePrediction",
+    "choose": "AutoModelForMultipleChoice",
 }
-LANGUAGE = ("masked", "causal")  # heads that answer for every token
+TASKS = [kind for kind in HEADS if kind not in LANGUAGE and kind != "base"]
 
 
 @pytest.fixture(scope="module")
@@ -32,18 +42,22 @@ def tokenizer():
     return train(["a b c d e f g h i j 天 地 玄 黄"], TokenizerSettings(kind="word", vocab=100))
 
 
+def heads_of(case: Case) -> list[str]:
+    return list(case.heads or models.find(case.family).heads)
+
+
 def with_heads(cases: list[Case], *kinds: str) -> list[Any]:
-    """(case, head) for every head of these kinds that the case's family has."""
-    found = [(case, head) for case in cases for head in models.find(case.family).heads if not kinds or head in kinds]
+    """(case, head) for every head of these kinds that the case has."""
+    found = [(case, head) for case in cases for head in heads_of(case) if not kinds or head in kinds]
     return [pytest.param(*pair, id=f"{pair[0].id}-{pair[1]}") for pair in found]
 
 
 def encoders(cases: list[Case]) -> list[Case]:
-    return [case for case in cases if "masked" in models.find(case.family).heads]
+    return [case for case in cases if "masked" in heads_of(case)]
 
 
 def decoders(cases: list[Case]) -> list[Case]:
-    return [case for case in cases if "causal" in models.find(case.family).heads]
+    return [case for case in cases if "causal" in heads_of(case)]
 
 
 def rectangle(vocabulary: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -56,6 +70,12 @@ def rectangle(vocabulary: int) -> tuple[Tensor, Tensor, Tensor]:
     return ids, mask, types
 
 
+def types_of(case: Case, types: Tensor) -> Tensor | None:
+    """None for a family with fewer than two kinds of segments."""
+    config = models.find(case.family).config.read(case.values, "test")[0]
+    return types if getattr(config, "type_vocab_size", 0) > 1 else None
+
+
 def packed(ids: Tensor, mask: Tensor, types: Tensor | None = None) -> Run:
     keep = mask.bool()
     return Run(ids[keep], tuple(keep.sum(1).tolist()), None if types is None else types[keep])
@@ -64,7 +84,7 @@ def packed(ids: Tensor, mask: Tensor, types: Tensor | None = None) -> Run:
 def reference(case: Case, head: str):
     """A random model of transformers, with every parameter away from its special initial value."""
     torch.manual_seed(0)
-    config = getattr(transformers, case.reference)(**case.values, num_labels=3)
+    config = getattr(transformers, case.reference)(**case.values, num_labels=2 if head == "span" else 3)
     model = getattr(transformers, CLASSES[head]).from_config(config).eval()
     with torch.no_grad():
         for parameter in model.parameters():
@@ -72,13 +92,25 @@ def reference(case: Case, head: str):
     return model
 
 
-def answer(model, ids: Tensor, mask: Tensor, types: Tensor, head: str) -> Tensor:
-    segments = {"token_type_ids": types} if model.config.model_type == "bert" else {}
+def answer(model, ids: Tensor, mask: Tensor, types: Tensor | None, head: str) -> Tensor:
+    """What transformers says, in the shape of `Engine`."""
+    given = {"input_ids": ids, "attention_mask": mask}
+    if types is not None:
+        given["token_type_ids"] = types
+    if head == "choose":  # a row is one choice of one question
+        given = {key: tensor[None] for key, tensor in given.items()}
     with torch.no_grad():
-        output = model(input_ids=ids, attention_mask=mask, **segments)
-    if head == "classify":
+        output = model(**given)
+    if head in ("classify", "next"):
         return output.logits
-    values = output.logits if head in LANGUAGE else output.last_hidden_state
+    if head == "choose":
+        return output.logits.T
+    if head == "span":
+        values = torch.stack([output.start_logits, output.end_logits], -1)
+    elif head == "pretrain":
+        values = output.prediction_logits
+    else:
+        values = output.last_hidden_state if head == "base" else output.logits
     return values * mask[..., None]
 
 
@@ -89,12 +121,17 @@ def test_equal_both_ways(case: Case, head: str, tokenizer, tmp_path: Path) -> No
     theirs.save_pretrained(tmp_path / "theirs")
     tokenizer.save(tmp_path / "theirs")
     ids, mask, types = rectangle(case.values["vocab_size"])
+    types = types_of(case, types)
     expected = answer(theirs, ids, mask, types, head)
 
     engine = yanmo.load(tmp_path / "theirs")
     assert engine.checkpoint.head == head and not engine.checkpoint.fresh and not engine.checkpoint.unknown
     ours = engine.hidden(ids, mask, types) if head == "base" else engine.logits(ids, mask, types)
     assert (ours - expected).abs().max() < TOLERANCE
+    if head == "pretrain":
+        run = packed(ids, mask, types)
+        follows = theirs(input_ids=ids, attention_mask=mask, token_type_ids=types).seq_relationship_logits
+        assert (engine.model.head(engine.model.hidden(Batch(run)), run) - follows).abs().max() < TOLERANCE
 
     checkpoint.write(tmp_path / "ours", engine.checkpoint)
     again, report = getattr(transformers, CLASSES[head]).from_pretrained(tmp_path / "ours", output_loading_info=True)
@@ -109,9 +146,11 @@ def test_equal_loss_and_gradients(case: Case, tokenizer, tmp_path: Path) -> None
     theirs.save_pretrained(tmp_path)
     tokenizer.save(tmp_path)
     ids, mask, types = rectangle(case.values["vocab_size"])
+    types = types_of(case, types)
     chosen = (torch.rand(ids.shape, generator=torch.Generator().manual_seed(2)) < 0.3) & mask.bool()
     labels = torch.where(chosen, ids, -100)
-    loss = theirs(input_ids=ids, attention_mask=mask, token_type_ids=types, labels=labels).loss
+    kinds = {} if types is None else {"token_type_ids": types}
+    loss = theirs(input_ids=ids, attention_mask=mask, labels=labels, **kinds).loss
     loss.backward()
 
     model = yanmo.load(tmp_path).model
@@ -149,7 +188,7 @@ def test_packing_changes_nothing(case: Case) -> None:
     assert (together - torch.cat(alone)).abs().max() < TOLERANCE
 
 
-@pytest.mark.parametrize(("case", "head"), with_heads(CASES, *LANGUAGE, "classify"))
+@pytest.mark.parametrize(("case", "head"), with_heads(CASES, *LANGUAGE, *TASKS))
 def test_save_load_equal(case: Case, head: str, tokenizer, tmp_path: Path) -> None:
     model = fresh(case, head)
     opened = Checkpoint(model, models.find(case.family), head, tokenizer)
@@ -161,19 +200,25 @@ def test_save_load_equal(case: Case, head: str, tokenizer, tmp_path: Path) -> No
     assert json.loads((tmp_path / "config.json").read_text())["id2label"] == {"0": "a", "1": "b"}
 
 
-@pytest.mark.parametrize(("case", "head"), with_heads(CASES, *LANGUAGE, "classify"))
+@pytest.mark.parametrize(("case", "head"), with_heads(CASES, *LANGUAGE, *TASKS))
 def test_gradients_reach_every_parameter(case: Case, head: str) -> None:
     model = fresh(case, head)
     ids, mask, types = rectangle(case.values["vocab_size"])
+    types = types_of(case, types)
     run = packed(ids, mask, types)
     hidden = model.hidden(Batch(run))
-    output = model.logits(hidden) if head in LANGUAGE else model.head(hidden, run)
-    (output * torch.randn_like(output)).sum().backward()
+    if head == "seq2seq":
+        hidden = model.decode(run, memory=Memory(hidden, run.lengths))
+    outputs = [model.logits(hidden)] if head in LANGUAGE else []
+    if model.task_head is not None:
+        outputs.append(model.head(hidden, run))
+    sum((output * torch.randn_like(output)).sum() for output in outputs).backward()
     without = [
         name for name, parameter in model.named_parameters() if parameter.grad is None or not parameter.grad.any()
     ]
     # A softmax over keys does not change when all keys shift by the same vector, so this gradient is 0 by algebra.
-    assert [name for name in without if not name.endswith("key.bias")] == []
+    # And what a variational latent is drawn by has none where nothing is drawn; its own test trains it.
+    assert [name for name in without if not name.endswith("key.bias") and not name.startswith("spread.")] == []
 
 
 @pytest.mark.parametrize("case", decoders(REFERENCES), ids=lambda case: case.id)
@@ -239,10 +284,42 @@ def test_decoding_with_a_state_equals_the_full_forward(case: Case) -> None:
                 assert (part - whole[step]).abs().max() < TOLERANCE
 
 
+@pytest.mark.parametrize("kind", GENERIC)
+@pytest.mark.parametrize("case", {case.family: case for case in CASES}.values(), ids=lambda case: case.id)
+def test_a_head_for_every_family(case: Case, kind: str, tokenizer, tmp_path: Path) -> None:
+    """Where a family has no class for a task, a head of our own stands beside it, and the folder still opens in the stock class."""
+    torch.manual_seed(0)
+    family = models.find(case.family)
+    family = replace(family, heads={k: name for k, name in family.heads.items() if k != kind})
+    config, _ = family.config.read({**case.values, "id2label": {"0": "a", "1": "b"}}, "test")
+    model = checkpoint.create(family, config, kind).eval()
+    checkpoint.write(tmp_path, Checkpoint(model, family, kind, tokenizer))
+    ids, mask, _ = rectangle(case.values["vocab_size"])
+    run = packed(ids, mask)
+    with pytest.MonkeyPatch.context() as patch:
+        known = models.find
+        patch.setattr(models, "find", lambda name: family if name == case.family else known(name))
+        again = checkpoint.load(tmp_path)
+    assert again.head == kind and not again.fresh
+    again.model.eval()
+    with torch.no_grad():
+        expected = model.head(model.hidden(Batch(run)), run)
+        assert torch.equal(again.model.head(again.model.hidden(Batch(run)), run), expected)
+    assert expected.shape == (len(ids) if kind == "classify" else len(run.ids), 2)
+    assert set(load_file(tmp_path / "heads.safetensors")) == {
+        "task_head.output.weight",
+        "task_head.output.bias",
+    }
+    if case.reference:
+        report = transformers.AutoModel.from_pretrained(tmp_path, output_loading_info=True)[1]
+        assert not report["missing_keys"] and not report["unexpected_keys"]
+
+
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
 def test_one_batch_can_be_overfitted(case: Case) -> None:
     model = fresh(case, "classify")
     ids, mask, types = rectangle(case.values["vocab_size"])
+    types = types_of(case, types)
     run, labels = packed(ids, mask, types), torch.tensor([0, 1, 1, 0])
     optimiser = torch.optim.AdamW(model.parameters(), lr=3e-3)
     for _ in range(120):
@@ -255,6 +332,14 @@ def test_one_batch_can_be_overfitted(case: Case) -> None:
 
 COUNTS = [  # family, size, other keys, head, published parameters
     ("bert", "base", {"vocab_size": 30522}, "base", 109_482_240),
+    (
+        "roberta",
+        "base",
+        {"vocab_size": 50265, "max_position_embeddings": 514},
+        "base",
+        124_645_632,
+    ),
+    ("distilbert", "base", {"vocab_size": 30522}, "base", 66_362_880),
     ("gpt2", "base", {"vocab_size": 50257}, "causal", 124_439_808),
     ("llama", "smollm2-135m", {"vocab_size": 49152}, "causal", 134_515_008),
 ]

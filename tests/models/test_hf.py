@@ -92,10 +92,12 @@ def test_a_new_task_on_an_old_head(small_folder: Path) -> None:
     """Other labels: the head is new, everything else is kept; the same labels: the head is kept too."""
     same = checkpoint.load(small_folder, head="classify", labels=["negative", "positive"])
     other = checkpoint.load(small_folder, head="classify", labels=["a", "b", "c"])
-    assert same.fresh == [] and other.fresh == ["classifier.output.weight", "classifier.output.bias"]
+    assert same.fresh == [] and other.fresh == ["task_head.output.weight", "task_head.output.bias"]
     assert other.config.id2label == {0: "a", 1: "b", 2: "c"}
     kept = checkpoint.load(small_folder).model.state_dict()
-    assert all(torch.equal(kept[n], t) for n, t in other.model.state_dict().items() if not n.startswith("classifier"))
+    assert all(
+        torch.equal(kept[n], t) for n, t in other.model.state_dict().items() if not n.startswith("task_head.output")
+    )
 
 
 @pytest.mark.parametrize(

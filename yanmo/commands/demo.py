@@ -41,7 +41,7 @@ TASK: dict[str, Any] = {"token_dropout": 0.1, "svm": True}
 FINETUNE: dict[str, Any] = {
     "batch_tokens": 2048,
     "lr": 5e-4,
-    "rates": {"embeddings.ngrams": 4.0, "classifier": 2.0},
+    "rates": {"embeddings.ngrams": 4.0, "task_head": 2.0},
     "warmup": 0.1,
     "average": 0.98,
     "evaluations": 5,

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from pydantic import Field
 
-from yanmo import baselines, checkpoint, evaluation, fit, machine, runs, saving, settings
+from yanmo import baselines, beginning, evaluation, fit, machine, runs, saving, settings
 from yanmo.errors import DataError, SettingsError
 from yanmo.models import ModelSettings
 from yanmo.progress import bar, say
@@ -47,7 +47,7 @@ def command(words: Words[Settings]) -> dict[str, Any]:
     with runs.hold(asked) as run:
         if run.finished:
             return runs.already(run, asked.train.save.every)
-        saving.enough_room(run, checkpoint.expected(asked.model, asked.tokenizer), asked.train)
+        saving.enough_room(run, beginning.expected(asked.model, asked.tokenizer), asked.train)
         device = machine.prepare(asked.machine)
         parts = sources.parts(asked.data)
         rows, inputs = read(asked.data, parts)
@@ -93,7 +93,7 @@ def prepare(
     torch.manual_seed(asked.seed)
     with bar("tokeniser and model"):
         texts = [text for example in rows["train"] for text in example.texts]
-        opened = checkpoint.start(
+        opened = beginning.start(
             asked.model,
             asked.tokenizer,
             TASKS[asked.task.name][1].head,

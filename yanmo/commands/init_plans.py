@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from yanmo import checkpoint, fit, hub, machine
+from yanmo import checkpoint, fit, machine
 from yanmo.commands import finetune, pretrain
 from yanmo.errors import DataError
 from yanmo.models import find
@@ -78,7 +78,7 @@ def classify(question: Question) -> Plan:
             "task.svm": True,
             "train.batch_tokens": 2048,
             "train.lr": 5e-4,
-            "train.rates": {"embeddings.ngrams": 4.0, "classifier": 2.0},
+            "train.rates": {"embeddings.ngrams": 4.0, "task_head": 2.0},
             "train.warmup": 0.1,
             "train.average": 0.98,
             "train.evaluations": 5,
@@ -204,7 +204,7 @@ def _layers(job: fit.Job) -> int:
 def _cutter(question: Question, texts: Sequence[str], folder: Path, keys: dict[str, Any]) -> Tokenizer:
     """The tokeniser of the trial runs: the base's own, or one that is trained once and serves every size."""
     if question.base is not None:
-        return tokenizer.load(Path(question.base))
+        return checkpoint.source(question.base).tokenizer()
     made = tokenizer.train(texts, TokenizerSettings())
     made.save(folder)
     keys["tokenizer.base"] = folder
@@ -215,7 +215,7 @@ def _positions(base: str | None) -> int:
     """The longest row that a base can read, as far as it says so; at most 512 tokens, which most models have."""
     if base is None:
         return 512
-    content = checkpoint.read_config(hub.resolve(base))
+    content = checkpoint.source(base).content
     return min(512, int(content.get(find(content["model_type"]).positions, 512)))
 
 

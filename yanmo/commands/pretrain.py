@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from pydantic import Field
 
-from yanmo import checkpoint, fit, machine, runs, saving, settings
+from yanmo import beginning, checkpoint, fit, machine, runs, saving, settings
 from yanmo.errors import SettingsError
 from yanmo.models import ModelSettings
 from yanmo.progress import bar, say
@@ -52,7 +52,7 @@ def command(words: Words[Settings]) -> dict[str, Any]:
         if run.finished:
             return runs.already(run, asked.train.save.every)
         cutter = corpus.cutter(asked.data, asked.tokenizer)
-        saving.enough_room(run, checkpoint.expected(asked.model, cutter), asked.train)
+        saving.enough_room(run, beginning.expected(asked.model, cutter), asked.train)
         device = machine.prepare(asked.machine)
         with bar("reading"):
             text = corpus.read(asked.data)
@@ -78,7 +78,7 @@ def prepare(
     torch.manual_seed(asked.seed)
     with bar("tokeniser and model"):
         longest = asked.objective.max_length
-        opened = checkpoint.start(
+        opened = beginning.start(
             asked.model,
             cutter,
             "masked",

@@ -1,7 +1,6 @@
 """The families: one file each, found by the `model_type` of a Hugging Face config. A family is imported when it is asked for."""
 
 import importlib
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +14,19 @@ from yanmo.text.tokenizer import TokenizerSettings
 # model_type -> module:name
 FAMILIES = {
     "bert": "yanmo.models.bert:FAMILY",
+    "distilbert": "yanmo.models.bert:DISTIL",
+    "roberta": "yanmo.models.roberta:ROBERTA",
+    "xlm-roberta": "yanmo.models.roberta:XLM_ROBERTA",
     "gpt2": "yanmo.models.gpt2:FAMILY",
     "llama": "yanmo.models.llama:LLAMA",
     "mistral": "yanmo.models.llama:MISTRAL",
     "qwen2": "yanmo.models.llama:QWEN2",
     "qwen3": "yanmo.models.llama:QWEN3",
+    "yanmo-autoencoder": "yanmo.models.autoencoder:FAMILY",
     "yanmo-ngram-bert": "yanmo.models.ngram_bert:FAMILY",
+    "yanmo-rnn": "yanmo.models.rnn:FAMILY",
+    "yanmo-cnn": "yanmo.models.cnn:FAMILY",
+    "yanmo-gated-cnn": "yanmo.models.cnn:GATED",
 }
 FAMILY, SIZE = "bert", "mini"  # where the settings say nothing
 
@@ -83,8 +89,12 @@ def configure(settings: ModelSettings, longest: int | None = None, **values: Any
                 f"model.size: '{size}' is not a size of '{family.model_type}'; sizes: {', '.join(family.sizes)}, or explicit keys"
             )
         size = dict(family.sizes[size])
-    room = {} if longest is None else {family.positions: longest}
-    return family, known(family, {**values, **room, **size, **settings.config})
+    content = {**values, **size, **settings.config}
+    if longest is None or not family.positions or family.positions in content:
+        return family, known(family, content)
+    config = known(family, {**content, family.positions: longest})
+    short = longest - (config.longest or longest)
+    return family, known(family, {**content, family.positions: longest + short}) if short else config
 
 
 def known(family: Family, content: dict[str, Any]) -> Config:
@@ -94,6 +104,6 @@ def known(family: Family, content: dict[str, Any]) -> Config:
     except ModelError as error:
         raise SettingsError(str(error)) from None
     if unknown:
-        keys = ", ".join(field.name for field in fields(family.config) if field.name not in ("extra", "id2label"))
+        keys = ", ".join(family.config.named())
         raise SettingsError(f"model.config: unknown key '{unknown[0]}' for '{family.model_type}'; keys: {keys}")
     return config

@@ -10,17 +10,45 @@ import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from types import NoneType, UnionType
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, Self
 
 import numpy as np
 from torch import Tensor, nn
 
 from yanmo.errors import ModelError, gather
 from yanmo.nn.embedding import Growth
+from yanmo.nn.heads import GENERIC
 from yanmo.text.batches import Batch, Run
 
 if TYPE_CHECKING:
     from yanmo.models.hf import Rule
+
+
+# What a module can be asked for beside its states: kind -> what it is. "base" has none. LANGUAGE answers `logits`, the others `head`.
+HEADS = {
+    "base": "the states alone",
+    "masked": "masked words",
+    "causal": "the next token",
+    "seq2seq": "the next token of a target, given a source",
+    "permutation": "a token, given others in any order",
+    "pretrain": "masked words, and whether one text follows another",
+    "classify": "one of several labels for a row",
+    "tag": "one of several labels for each token",
+    "span": "where an answer begins and ends",
+    "next": "whether one text follows another",
+    "choose": "how good a choice is",
+}
+LANGUAGE = ("masked", "causal", "seq2seq", "permutation", "pretrain")
+LABELLED = ("classify", "tag")  # their answers are the config's labels
+BY_TOKEN = ("tag", "span")  # heads that answer for every token, not for a row
+_ANSWERS = {"span": 2, "next": 2, "pretrain": 2, "choose": 1}
+
+
+class Memory(NamedTuple):
+    """What a decoder attends to: an encoder's states."""
+
+    states: Tensor  # (s, width)
+    lengths: tuple[int, ...]  # of each row
 
 
 class State(Protocol):
@@ -35,29 +63,53 @@ class State(Protocol):
 
 
 class Model(Protocol):
-    """A family's module, as tasks see it. Encoders have `encode`; decoders `state` and `decode`; `logits` answers where the
-    folder carries a language-model head, `head` where it carries a task's."""
+    """A family's module, as tasks see it. Encoders have `encode`; decoders `state` and `decode`, which take a memory where there is an
+    encoder, too; `logits` answers where the folder carries a language-model head, `head` where it carries a task's."""
 
     config: "Config"
+    task_head: nn.Module | None  # (hidden, starts, ends) -> logits; see `nn/heads.py`
 
     def encode(self, run: Run) -> Tensor:
         """A run of t tokens -> hidden states (t, width)."""
 
-    def state(self) -> Any:
-        """An empty State, to be given to each call of `decode`."""
+    def state(self, memory: Memory | None = None) -> Any:
+        """An empty State, to be given to each call of `decode`; it keeps the memory."""
 
-    def decode(self, run: Run, state: Any = None) -> Tensor:
+    def decode(self, run: Run, state: Any = None, memory: Memory | None = None) -> Tensor:
         """A run of t new tokens -> hidden states (t, width), each seeing those before it in its row, also those of earlier calls with
-        this state. Without a state the run is all there is, and gradients flow."""
+        this state. Without a state the run is all there is, and gradients flow, to the memory too."""
 
     def hidden(self, batch: Batch) -> Tensor:
-        """The states a task's head reads: (t, width) of the batch's source."""
+        """The states a task's head reads: (t, width) of the batch's source; the encoder's, where there is one."""
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Hidden states (n, width), of the positions that are wanted only, -> (n, vocabulary)."""
 
     def head(self, hidden: Tensor, run: Run) -> Tensor:
-        """All hidden states (t, width) of a run -> (rows, classes)."""
+        """All hidden states (t, width) of a run -> (rows, answers), or (t, answers) for the kinds BY_TOKEN."""
+
+
+def task_logits(part: nn.Module | None, hidden: Tensor, run: Run) -> Tensor:
+    """What a model's task head says of a run. Raises ModelError where it has none."""
+    if part is None:
+        raise ModelError("this model has no head for a task; fine-tune it, such as with task.name=classify")
+    result: Tensor = part(hidden, run.starts, run.ends)
+    return result
+
+
+def language_logits(part: nn.Module | None, hidden: Tensor, embedding: Tensor) -> Tensor:
+    """What a model's language-model head says of states (n, width). Raises ModelError where it has none."""
+    if part is None:
+        raise ModelError(
+            "this model has no language-model head; pre-train it, or load a folder of a ...ForMaskedLM or ...ForCausalLM class"
+        )
+    result: Tensor = part(hidden, embedding)
+    return result
+
+
+def answers(config: "Config", kind: str) -> int:
+    """How many numbers a head of this kind says."""
+    return _ANSWERS.get(kind, len(config.id2label))
 
 
 # Keys that Hugging Face writes and that change no number of a forward pass: kept, written back, never asked about.
@@ -66,7 +118,7 @@ _HARMLESS = frozenset(
     _name_or_path architectures attn_implementation bos_token bos_token_id chunk_size_feed_forward cls_token_id
     decoder_start_token_id directionality dtype eos_token_id finetuning_task gradient_checkpointing id2label
     keys_to_ignore_at_inference label2id language model_type name_or_path num_labels output_attentions
-    output_hidden_states output_past pooler_fc_size pooler_num_attention_heads pooler_num_fc_layers
+    output_hidden_states output_past pad_token_id pooler_fc_size pooler_num_attention_heads pooler_num_fc_layers
     pooler_size_per_head pooler_type problem_type quantization_config return_dict sep_token_id
     task_specific_params tokenizer_class torch_dtype transformers_version use_cache
     """.split()  # noqa: SIM905 (a table to read, not a list to type)
@@ -84,6 +136,8 @@ class Config:
     id2label: dict[int, str] = field(default_factory=dict)
     extra: dict[str, Any] = field(default_factory=dict)
 
+    # Where a family's file calls a field by another name, or (None) has none and it stays at its default: field -> key.
+    keys: ClassVar[Mapping[str, str | None]] = {}
     # Keys whose other values would change the numbers, and that the family does not implement: key -> values that mean "off".
     refused: ClassVar[Mapping[str, tuple[Any, ...]]] = {}
     harmless: ClassVar[frozenset[str]] = frozenset()  # keys of this family that change no number here
@@ -91,17 +145,17 @@ class Config:
     @classmethod
     def read(cls, content: Mapping[str, Any], where: str) -> tuple[Self, list[str]]:
         """A config.json's content -> the config, and the unknown keys that were kept but not understood."""
-        own = {f.name: f for f in fields(cls) if f.name not in ("extra", "id2label")}
+        own = cls.named()
         hints = typing.get_type_hints(cls)
         faults, unknown, values, extra = [], [], {}, {}
         for key, value in content.items():
             if _CODE.fullmatch(key):
                 faults.append(f"'{key}' names code to run; Yanmo runs no code from a model folder. Remove the key.")
             elif key in own:
-                if _fits(value, hints[key]):
+                if _fits(value, hints[own[key].name]):
                     values[key] = tuple(value) if isinstance(value, list) else value
                 else:
-                    faults.append(f"'{key}' is {value!r}, expected {_name(hints[key])}")
+                    faults.append(f"'{key}' is {value!r}, expected {_name(hints[own[key].name])}")
             elif key in cls.refused:
                 if value in cls.refused[key]:
                     extra[key] = value
@@ -119,23 +173,37 @@ class Config:
         faults += [
             f"'{k}' is {v}, expected more than 0"
             for k, v in values.items()
-            if _is_size(k) and type(v) is int and v <= 0
+            if _is_size(own[k].name) and type(v) is int and v <= 0
         ]
         labels = content.get("id2label") or {}
         if not isinstance(labels, dict) or sorted(map(str, labels)) != sorted(map(str, range(len(labels)))):
             faults.append(f'\'id2label\' is {labels!r}, expected an object of labels under "0", "1" ...')
         gather(faults, f"{where}: this config can't be used:", ModelError)
-        return cls(**values, id2label={int(key): str(label) for key, label in labels.items()}, extra=extra), unknown
+        named = {own[key].name: value for key, value in values.items()}
+        return cls(**named, id2label={int(key): str(label) for key, label in labels.items()}, extra=extra), unknown
+
+    @property
+    def longest(self) -> int | None:
+        """The most tokens that a row may have; None where there is no end."""
+        return getattr(self, "max_position_embeddings", None)
+
+    @classmethod
+    def named(cls) -> dict[str, Any]:
+        """The fields by the keys of the file."""
+        found = {cls.keys.get(f.name, f.name): f for f in fields(cls) if f.name not in ("extra", "id2label")}
+        return {key: f for key, f in found.items() if key is not None}
+
+    def content(self) -> dict[str, Any]:
+        """The fields' values by the keys of the file."""
+        return {key: getattr(self, f.name) for key, f in self.named().items()}
 
     def write(self, model_type: str, architecture: str) -> str:
         """The content of a config.json that Hugging Face's own class reads."""
         content = {**self.extra, "model_type": model_type, "architectures": [architecture]}
         # None where None is the default says that there is nothing to say.
+        own = self.named()
         content |= {
-            f.name: value
-            for f in fields(self)
-            if f.name not in ("extra", "id2label")
-            and ((value := getattr(self, f.name)) is not None or f.default is not None)
+            key: value for key, value in self.content().items() if value is not None or own[key].default is not None
         }
         if self.id2label:
             content["id2label"] = {str(key): label for key, label in self.id2label.items()}
@@ -173,7 +241,7 @@ class Family:
     """An architecture, as a table of what it is made of."""
 
     model_type: str
-    about: str
+    about: str  # in a line
     config: type[Config]
     module: Callable[..., nn.Module]  # (config, head kind) -> the module
     heads: Mapping[str, str]  # head kind -> the Hugging Face class that has it; "base" is the model without a head
@@ -184,13 +252,21 @@ class Family:
     learn: Callable[[nn.Module, Sequence[np.ndarray], Sequence[int]], None] | None = (
         None  # what a fresh model takes from training rows
     )
+    paper: str = ""  # who thought of it, and where that stands
     # Our tensors that change when the vocabulary grows: pattern of the whole name -> how; and which of them is the token embedding.
     vocabulary: Mapping[str, Callable[[Growth, Tensor], Tensor]] = field(default_factory=dict)
     embedding: str = ""
-    positions: str = "max_position_embeddings"  # the config's key of the longest row
+    prefixes: Mapping[str, str] = field(default_factory=dict)  # head kind -> prefix, where it is another
+    width: str = "hidden_size"  # the config's field of the states' width
+    positions: str = "max_position_embeddings"  # the key that makes room for longer rows; "" where none is needed
     aliases: Mapping[str, str] = field(default_factory=dict)  # endings of foreign names in older files -> today's
     ignorable: Sequence[str] = ()  # patterns of foreign names that may stand in a folder and are not read
 
+    def prefix_of(self, kind: str) -> str:
+        return "" if kind == "base" else self.prefixes.get(kind, self.prefix)
+
 
 def heads_fault(family: Family, kind: str) -> str:
-    return f"the family '{family.model_type}' has no '{kind}' head; it has: {', '.join(sorted(family.heads))}"
+    return (
+        f"the family '{family.model_type}' has no '{kind}' head; it has: {', '.join(sorted({*family.heads, *GENERIC}))}"
+    )

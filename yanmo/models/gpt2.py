@@ -12,13 +12,14 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from yanmo.errors import ModelError
-from yanmo.models.base import Config, Family
+from yanmo.models.base import Config, Family, answers, language_logits, task_logits
 from yanmo.models.hf import Rule, Same, Transposed
 from yanmo.nn import init
 from yanmo.nn.attention import Past, attend
 from yanmo.nn.cache import KeyValues
 from yanmo.nn.embedding import Growth
 from yanmo.nn.feedforward import ACTIVATIONS, FeedForward
+from yanmo.nn.heads import LanguageHead, RowHead, TokenHead
 from yanmo.nn.residual import Residual
 from yanmo.text.batches import Batch, Run
 
@@ -40,6 +41,7 @@ class Gpt2Config(Config):
     scale_attn_weights: bool = True
     scale_attn_by_inverse_layer_idx: bool = False
     tie_word_embeddings: bool = True
+    classifier_dropout: float | None = None
     pad_token_id: int | None = None
 
     refused: ClassVar[Mapping[str, tuple[Any, ...]]] = {
@@ -52,6 +54,10 @@ class Gpt2Config(Config):
         {f"summary_{key}" for key in ("activation", "first_dropout", "proj_to_labels", "type", "use_proj")}
         | {"reorder_and_upcast_attn", "n_ctx"}
     )
+
+    @property
+    def longest(self) -> int:
+        return self.n_positions
 
     def __post_init__(self) -> None:
         if self.n_embd % self.n_head:
@@ -104,8 +110,18 @@ class Layer(nn.Module):
         return result
 
 
+def task_head(config: Gpt2Config, kind: str) -> nn.Module | None:
+    width, number = config.n_embd, answers(config, kind)
+    if kind == "classify":
+        return RowHead(width, number, place="last", bias=False)
+    if kind == "tag":
+        drop = config.classifier_dropout
+        return TokenHead(width, number, dropout=0.1 if drop is None else drop)
+    return TokenHead(width, number) if kind == "span" else None
+
+
 class Gpt2(nn.Module):
-    """The decoder, with the head of the given kind: "base" (none), "causal" or "classify"."""
+    """The decoder, with a head of the given kind."""
 
     def __init__(self, config: Gpt2Config, head: str) -> None:
         super().__init__()
@@ -115,10 +131,9 @@ class Gpt2(nn.Module):
         self.dropout = nn.Dropout(config.embd_pdrop)
         self.layers = nn.ModuleList(Layer(config, number) for number in range(config.n_layer))
         self.norm = nn.LayerNorm(config.n_embd, eps=config.layer_norm_epsilon)
-        self.causal = head == "causal"
-        untied = self.causal and not config.tie_word_embeddings
-        self.output = nn.Linear(config.n_embd, config.vocab_size, bias=False) if untied else None
-        self.score = nn.Linear(config.n_embd, len(config.id2label), bias=False) if head == "classify" else None
+        tied = config.tie_word_embeddings
+        self.language = LanguageHead(config.n_embd, config.vocab_size, tied=tied) if head == "causal" else None
+        self.task_head = task_head(config, head)
 
     def state(self) -> KeyValues:
         return KeyValues(len(self.layers))
@@ -141,15 +156,10 @@ class Gpt2(nn.Module):
         return self.decode(batch.source)
 
     def logits(self, hidden: Tensor) -> Tensor:
-        if not self.causal:
-            raise ModelError("this model has no language-model head; load a folder of GPT2LMHeadModel")
-        return nn.functional.linear(hidden, self.word.weight if self.output is None else self.output.weight)
+        return language_logits(self.language, hidden, self.word.weight)
 
     def head(self, hidden: Tensor, run: Run) -> Tensor:
-        if self.score is None:
-            raise ModelError("this model has no classification head; fine-tune it with task.name=classify")
-        result: Tensor = self.score(hidden[run.ends])
-        return result
+        return task_logits(self.task_head, hidden, run)
 
 
 def rules(config: Gpt2Config, head: str, prefix: str) -> list[Rule]:
@@ -171,9 +181,12 @@ def rules(config: Gpt2Config, head: str, prefix: str) -> list[Rule]:
             found += [Same(f"{ours}.{own}.{part}", f"{theirs}.{other}.{part}") for part in ("weight", "bias")]
     found += [Same(f"norm.{part}", f"{prefix}ln_f.{part}") for part in ("weight", "bias")]
     if head == "causal" and not config.tie_word_embeddings:
-        found.append(Same("output.weight", "lm_head.weight"))
+        found.append(Same("language.output.weight", "lm_head.weight"))
     if head == "classify":
-        found.append(Same("score.weight", "score.weight"))
+        found.append(Same("task_head.output.weight", "score.weight"))
+    if head in ("tag", "span"):
+        name = "classifier" if head == "tag" else "qa_outputs"
+        found += [Same(f"task_head.output.{part}", f"{name}.{part}") for part in ("weight", "bias")]
     return found
 
 
@@ -192,10 +205,17 @@ def _size(layers: int, width: int, heads: int) -> dict[str, int]:
 
 FAMILY = Family(
     model_type="gpt2",
-    about="causal decoder; language model, classification by the last token",
+    about="a causal decoder: writes text, token after token",
+    paper="Radford et al. 2019, Language Models are Unsupervised Multitask Learners",
     config=Gpt2Config,
     module=Gpt2,
-    heads={"base": "GPT2Model", "causal": "GPT2LMHeadModel", "classify": "GPT2ForSequenceClassification"},
+    heads={
+        "base": "GPT2Model",
+        "causal": "GPT2LMHeadModel",
+        "classify": "GPT2ForSequenceClassification",
+        "tag": "GPT2ForTokenClassification",
+        "span": "GPT2ForQuestionAnswering",
+    },
     rules=rules,
     prefix="transformer.",
     initialise=initialise,
@@ -205,8 +225,9 @@ FAMILY = Family(
         "small": _size(6, 384, 6),
         "base": _size(12, 768, 12),
     },
-    vocabulary={r"word\.weight|output\.weight": Growth.rows},
+    vocabulary={r"word\.weight|language\.output\.weight": Growth.rows},
     embedding="word.weight",
+    width="n_embd",
     positions="n_positions",
-    ignorable=(r".*attn\.(masked_)?bias", r"score\..*", r"lm_head\..*"),
+    ignorable=(r".*attn\.(masked_)?bias", r"(score|lm_head|classifier|qa_outputs)\..*"),
 )

@@ -12,13 +12,14 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from yanmo.errors import ModelError
-from yanmo.models.base import Config, Family
+from yanmo.models.base import Config, Family, answers, language_logits, task_logits
 from yanmo.models.hf import Rule, Same
 from yanmo.nn import init
 from yanmo.nn.attention import SelfAttention
 from yanmo.nn.cache import KeyValues
 from yanmo.nn.embedding import Growth
 from yanmo.nn.feedforward import ACTIVATIONS, GatedFeedForward
+from yanmo.nn.heads import LanguageHead, RowHead, TokenHead
 from yanmo.nn.norm import RMSNorm
 from yanmo.nn.position import SCALINGS, Rotary
 from yanmo.nn.residual import Residual
@@ -43,6 +44,7 @@ class LlamaConfig(Config):
     mlp_bias: bool = False
     attention_dropout: float = 0.0
     pad_token_id: int | None = None
+    classifier_dropout: float | None = None
     rope_parameters: dict[str, Any] | None = None
     rope_theta: float | None = None  # as older files say it
     rope_scaling: dict[str, Any] | None = None
@@ -148,8 +150,18 @@ class Layer(nn.Module):
         return result
 
 
+def task_head(config: LlamaConfig, kind: str) -> nn.Module | None:
+    width, number = config.hidden_size, answers(config, kind)
+    if kind == "classify":
+        return RowHead(width, number, place="last", bias=False)
+    if kind == "tag":
+        drop = config.classifier_dropout
+        return TokenHead(width, number, dropout=0.1 if drop is None else drop)
+    return TokenHead(width, number) if kind == "span" else None
+
+
 class Llama(nn.Module):
-    """The decoder, with the head of the given kind: "base" (none), "causal" or "classify"."""
+    """The decoder, with a head of the given kind."""
 
     def __init__(self, config: LlamaConfig, head: str) -> None:
         super().__init__()
@@ -159,13 +171,9 @@ class Llama(nn.Module):
         self.rotary = Rotary(config.head_width, float(rotation["rope_theta"]), rotation)
         self.layers = nn.ModuleList(Layer(config, number) for number in range(config.num_hidden_layers))
         self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
-        self.causal = head == "causal"
-        self.output = (
-            nn.Linear(config.hidden_size, config.vocab_size, bias=False)
-            if self.causal and not config.tie_word_embeddings
-            else None
-        )
-        self.score = nn.Linear(config.hidden_size, len(config.id2label), bias=False) if head == "classify" else None
+        tied = config.tie_word_embeddings
+        self.language = LanguageHead(config.hidden_size, config.vocab_size, tied=tied) if head == "causal" else None
+        self.task_head = task_head(config, head)
 
     def state(self) -> KeyValues:
         return KeyValues(len(self.layers))
@@ -185,16 +193,10 @@ class Llama(nn.Module):
         return self.decode(batch.source)
 
     def logits(self, hidden: Tensor) -> Tensor:
-        if not self.causal:
-            raise ModelError("this model has no language-model head; load a folder of a ...ForCausalLM class")
-        weight = self.word.weight if self.output is None else self.output.weight
-        return nn.functional.linear(hidden, weight)
+        return language_logits(self.language, hidden, self.word.weight)
 
     def head(self, hidden: Tensor, run: Run) -> Tensor:
-        if self.score is None:
-            raise ModelError("this model has no classification head; fine-tune it with task.name=classify")
-        result: Tensor = self.score(hidden[run.ends])
-        return result
+        return task_logits(self.task_head, hidden, run)
 
 
 def rules(config: LlamaConfig, head: str, prefix: str) -> list[Rule]:
@@ -218,9 +220,12 @@ def rules(config: LlamaConfig, head: str, prefix: str) -> list[Rule]:
         names.append((f"{ours}.attention.norm", f"{theirs}.input_layernorm"))
         names.append((f"{ours}.feedforward.norm", f"{theirs}.post_attention_layernorm"))
     if head == "causal" and not config.tie_word_embeddings:
-        names.append(("output", "lm_head"))
-    if head == "classify":
-        names.append(("score", "score"))
+        names.append(("language.output", "lm_head"))
+    if head in ("classify", "tag", "span"):
+        name = "qa_outputs" if head == "span" else "score"
+        names.append(("task_head.output", name))
+        if head != "classify":
+            found.append(Same("task_head.output.bias", f"{name}.bias"))
     return [Same(f"{ours}.weight", f"{theirs}.weight") for ours, theirs in names] + found
 
 
@@ -241,12 +246,20 @@ def _size(layers: int, width: int, inner: int, heads: int, groups: int) -> dict[
 
 LLAMA = Family(
     model_type="llama",
-    about="causal decoder; language model, classification by the last token",
+    about="a causal decoder with rotated positions, shared key/value heads and a gated feed-forward",
+    paper="Touvron et al. 2023, https://arxiv.org/abs/2302.13971",
     config=LlamaConfig,
     module=Llama,
-    heads={"base": "LlamaModel", "causal": "LlamaForCausalLM", "classify": "LlamaForSequenceClassification"},
+    heads={
+        "base": "LlamaModel",
+        "causal": "LlamaForCausalLM",
+        "classify": "LlamaForSequenceClassification",
+        "tag": "LlamaForTokenClassification",
+        "span": "LlamaForQuestionAnswering",
+    },
     rules=rules,
     prefix="model.",
+    prefixes={"span": "transformer."},
     initialise=initialise,
     sizes={
         "tiny": _size(4, 128, 384, 4, 2),
@@ -257,17 +270,34 @@ LLAMA = Family(
             "rope_parameters": {"rope_theta": 100_000.0, "rope_type": "default"},
         },
     },
-    vocabulary={r"word\.weight|output\.weight": Growth.rows},
+    vocabulary={r"word\.weight|language\.output\.weight": Growth.rows},
     embedding="word.weight",
-    ignorable=(r"score\..*", r"lm_head\..*", r".*rotary_emb\.inv_freq"),
+    ignorable=(r"(score|lm_head|qa_outputs)\..*", r".*rotary_emb\.inv_freq"),
 )
 
 
-def _relative(name: str, title: str, about: str, config: type[LlamaConfig]) -> Family:
+def _relative(name: str, title: str, about: str, config: type[LlamaConfig], paper: str) -> Family:
     heads = {kind: known.replace("Llama", title) for kind, known in LLAMA.heads.items()}
-    return replace(LLAMA, model_type=name, about=about, config=config, heads=heads)
+    return replace(LLAMA, model_type=name, about=about, config=config, heads=heads, paper=paper)
 
 
-MISTRAL = _relative("mistral", "Mistral", "llama with a window of attention", MistralConfig)
-QWEN2 = _relative("qwen2", "Qwen2", "llama with biases on q, k and v", Qwen2Config)
-QWEN3 = _relative("qwen3", "Qwen3", "llama with norms of q and k", Qwen3Config)
+MISTRAL = replace(
+    _relative(
+        "mistral",
+        "Mistral",
+        "Llama with a window of attention",
+        MistralConfig,
+        "Jiang et al. 2023, https://arxiv.org/abs/2310.06825",
+    ),
+    prefixes={},
+)
+QWEN2 = _relative(
+    "qwen2",
+    "Qwen2",
+    "Llama with biases on q, k and v",
+    Qwen2Config,
+    "Yang et al. 2024, https://arxiv.org/abs/2407.10671",
+)
+QWEN3 = _relative(
+    "qwen3", "Qwen3", "Llama with norms of q and k", Qwen3Config, "Yang et al. 2025, https://arxiv.org/abs/2505.09388"
+)

@@ -9,18 +9,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from yanmo.errors import ModelError
-from yanmo.models.base import Config, Family
+from yanmo.models.base import Config, Family, answers, language_logits, task_logits
 from yanmo.models.hf import Rule, Same
 from yanmo.nn import init
 from yanmo.nn.attention import SelfAttention
 from yanmo.nn.conv import NeighbourConv
 from yanmo.nn.embedding import Growth, NgramEmbedding
 from yanmo.nn.feedforward import ACTIVATIONS, FeedForward
-from yanmo.nn.heads import ClassifyHead, MaskedHead
+from yanmo.nn.heads import MaskedHead, RowHead
 from yanmo.nn.position import Rotary
 from yanmo.nn.residual import Residual
 from yanmo.text.batches import Batch, Run
@@ -113,11 +112,11 @@ class NgramBert(nn.Module):
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.num_hidden_layers))
         self.norm = nn.LayerNorm(width, eps=config.layer_norm_eps)
         self.masked: MaskedHead | None = None
-        self.classifier: ClassifyHead | None = None
+        self.task_head: nn.Module | None = None
         if head == "masked":
             self.masked = MaskedHead(width, config.vocab_size, config.hidden_act, config.layer_norm_eps, tied=True)
         if head == "classify":
-            self.classifier = ClassifyHead(2 * width, len(config.id2label), config.classifier_dropout)
+            self.task_head = RowHead(width, answers(config, head), place="mean_max", dropout=config.classifier_dropout)
 
     def encode(self, run: Run) -> Tensor:
         x: Tensor = self.embeddings(run)
@@ -131,19 +130,10 @@ class NgramBert(nn.Module):
         return self.encode(batch.source)
 
     def logits(self, hidden: Tensor) -> Tensor:
-        if self.masked is None:
-            raise ModelError("this model has no language-model head; pre-train it first")
-        result: Tensor = self.masked(hidden, self.embeddings.word.weight)
-        return result
+        return language_logits(self.masked, hidden, self.embeddings.word.weight)
 
     def head(self, hidden: Tensor, run: Run) -> Tensor:
-        if self.classifier is None:
-            raise ModelError("this model has no classification head; fine-tune it with task.name=classify")
-        lengths = torch.tensor(run.lengths, device=hidden.device)
-        mean = torch.segment_reduce(hidden, "mean", lengths=lengths)
-        largest = torch.segment_reduce(hidden, "max", lengths=lengths)
-        result: Tensor = self.classifier(torch.cat([mean, largest], -1))
-        return result
+        return task_logits(self.task_head, hidden, run)
 
 
 def rules(config: NgramBertConfig, head: str, prefix: str) -> list[Rule]:
@@ -156,8 +146,6 @@ def initialise(module: nn.Module, config: NgramBertConfig) -> None:
     init.normal(module, config.initializer_range)
     if isinstance(module, NeighbourConv):
         nn.init.normal_(module.weight, 0.0, 0.2)
-    if isinstance(module, MaskedHead):
-        nn.init.zeros_(module.bias)
     if isinstance(module, Embeddings):  # words louder than n-grams at the start, so that rare n-grams do not drown them
         nn.init.normal_(module.word.weight, 0.0, 0.1)
 
@@ -182,6 +170,7 @@ def _size(layers: int, width: int, heads: int, rows: int) -> dict[str, int]:
 FAMILY = Family(
     model_type="yanmo-ngram-bert",
     about="small encoder with n-gram embeddings, for little text and little time",
+    paper="our own; n-grams as in Bojanowski et al. 2017, https://arxiv.org/abs/1607.04606",
     config=NgramBertConfig,
     module=NgramBert,
     heads={
@@ -200,9 +189,9 @@ FAMILY = Family(
         "medium": _size(6, 384, 12, 120_000),
     },
     vocabulary={
-        r"embeddings\.word\.weight|masked\.bias": Growth.rows,
+        r"embeddings\.word\.weight|masked\.decoder\.bias": Growth.rows,
         r"embeddings\.ngrams\.\d+\.keys": Growth.keys,
     },
     embedding="embeddings.word.weight",
-    ignorable=(r"masked\..*", r"classifier\..*"),
+    ignorable=(r"masked\..*", r"task_head\..*"),
 )

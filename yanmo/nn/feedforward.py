@@ -20,8 +20,8 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 class GatedFeedForward(nn.Module):
-    """(..., width) -> (..., width): a wider layer, multiplied by the activation of another (Shazeer 2020,
-    https://arxiv.org/abs/2002.05202)."""
+    """A wider layer, multiplied by the activation of another: (..., width) -> (..., width). Shazeer 2020
+    (https://arxiv.org/abs/2002.05202)."""
 
     def __init__(self, width: int, inner: int, activation: str, *, bias: bool = False) -> None:
         super().__init__()
@@ -36,7 +36,7 @@ class GatedFeedForward(nn.Module):
 
 
 class FeedForward(nn.Module):
-    """(..., width) -> (..., width) through a wider layer."""
+    """Through a wider layer and back: (..., width) -> (..., width)."""
 
     def __init__(self, width: int, inner: int, activation: str, *, bias: bool = True) -> None:
         super().__init__()

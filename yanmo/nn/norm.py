@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 
 class RMSNorm(nn.Module):
-    """x / rms(x) * weight, without a mean and a bias; (..., width) -> (..., width). Zhang and Sennrich 2019
+    """x / rms(x) * weight, without a mean and a bias: (..., width) -> (..., width). Zhang and Sennrich 2019
     (https://arxiv.org/abs/1910.07467)."""
 
     def __init__(self, width: int, epsilon: float) -> None:

@@ -64,8 +64,9 @@ SCALINGS: dict[str, Callable[[Tensor, float, Mapping[str, Any]], Scaled]] = {
 
 
 class Rotary(nn.Module):
-    """(t,) positions -> a function that turns (t, heads, d). Slowest wave: 2 pi * base tokens. scaling: {"rope_type": one of
-    SCALINGS, ...} with the keys of that type."""
+    """Turns q and k by their place: (t,) positions -> a function that turns (t, heads, d). Slowest wave: 2 pi * base tokens.
+
+    scaling: {"rope_type": one of SCALINGS, ...} with the keys of that type."""
 
     def __init__(self, width: int, base: float, scaling: Mapping[str, Any] | None = None) -> None:
         super().__init__()

@@ -8,7 +8,7 @@ import pytest
 import torch
 import transformers
 
-from yanmo import checkpoint, models
+from yanmo import beginning, checkpoint, models
 from yanmo.checkpoint import Checkpoint
 from yanmo.errors import SettingsError
 from yanmo.models import FAMILIES, ModelSettings
@@ -19,15 +19,25 @@ from yanmo.text.tokenizer import TokenizerSettings
 TEXTS = ["a good film", "a bad film", "这部电影很好", "这部电影不好"] * 5
 WORDS = ["电影", "good film", "不好"]
 SMALL = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
-SMALL_GPT2 = {"n_embd": 16, "n_layer": 1, "n_head": 2}
+NAMED: dict[str, dict[str, object]] = {  # what families with keys of their own call those of SMALL
+    "gpt2": {"n_embd": 16, "n_layer": 1, "n_head": 2},
+    "distilbert": {"dim": 16, "n_layers": 1, "n_heads": 2, "hidden_dim": 32},
+    "yanmo-rnn": {"hidden_size": 16, "num_hidden_layers": 1},
+    "yanmo-cnn": {"hidden_size": 18},
+    "yanmo-gated-cnn": {"hidden_size": 16, "num_hidden_layers": 1},
+}
+NAMED["yanmo-autoencoder"] = {
+    "encoder": {"model_type": "bert", **SMALL},
+    "decoder": {"model_type": "gpt2", **NAMED["gpt2"]},
+    "latent_size": 8,
+}
 SPARE = 3  # rows of the embedding that no token has
 
 
 def made(name: str, head: str, **changes: object) -> Checkpoint:
     """A small model with weights that are all different, and a tokeniser."""
     cutter = tokenizer.train(TEXTS, TokenizerSettings(vocab=100))
-    size = SMALL if "hidden_size" in models.find(name).sizes["tiny"] else SMALL_GPT2
-    settings = ModelSettings(family=name, size={**size, **changes})
+    settings = ModelSettings(family=name, size={**NAMED.get(name, SMALL), **changes})
     family, config = models.configure(settings, vocab_size=cutter.size + SPARE, id2label={"0": "a", "1": "b"})
     torch.manual_seed(0)
     model = checkpoint.create(family, config, head)
@@ -40,7 +50,7 @@ def made(name: str, head: str, **changes: object) -> Checkpoint:
 
 
 def begin(settings: ModelSettings, cutter: Path) -> Checkpoint:
-    return checkpoint.start(
+    return beginning.start(
         settings,
         TokenizerSettings(base=cutter),
         "masked",
@@ -54,7 +64,7 @@ def begin(settings: ModelSettings, cutter: Path) -> Checkpoint:
 @pytest.mark.parametrize(("name", "head"), [(name, head) for name in FAMILIES for head in models.find(name).heads])
 def test_a_family_names_all_that_has_a_row_a_token(name: str, head: str) -> None:
     opened = made(name, head)
-    larger = checkpoint.extend(opened, tokenizer.add(opened.tokenizer, ["w" * n for n in range(2, 12)]), "x")
+    larger = beginning.extend(opened, tokenizer.add(opened.tokenizer, ["w" * n for n in range(2, 12)]), "x")
     assert larger.config.vocab_size == opened.config.vocab_size + 10 - SPARE  # type: ignore[attr-defined]
     shapes = {
         key: tensor.shape for key, tensor in checkpoint.create(opened.family, larger.config, head).state_dict().items()
@@ -70,11 +80,11 @@ def test_new_tokens_are_the_mean_of_their_pieces(name: str, changes: dict[str, o
     opened = made(name, "masked", **changes)
     old, cutter = opened.model.state_dict(), opened.tokenizer
     extended = tokenizer.add(cutter, WORDS)
-    larger = checkpoint.extend(opened, extended, "x")
+    larger = beginning.extend(opened, extended, "x")
     assert larger.tokenizer is extended
     grown = [key for key, tensor in larger.model.state_dict().items() if not torch.equal(tensor, old[key])]
-    assert set(grown) <= {"embeddings.word.weight", "masked.bias", "masked.decoder.weight"}
-    assert ("masked.decoder.weight" in grown) == ("tie_word_embeddings" in changes)
+    assert set(grown) <= {"embeddings.word.weight", "masked.decoder.bias", "masked.decoder.output.weight"}
+    assert ("masked.decoder.output.weight" in grown) == ("tie_word_embeddings" in changes)
     for key in grown:
         tensor = larger.model.state_dict()[key]
         assert torch.equal(tensor[: cutter.size], old[key][: cutter.size])
@@ -113,10 +123,10 @@ def test_another_tokeniser_is_refused() -> None:
     opened = made("bert", "masked")
     other = tokenizer.train(["其他文字", "other words"] * 5, TokenizerSettings(vocab=100))
     with pytest.raises(SettingsError, match=r"does not extend the model's own.*\n.*, there (missing|\d+)"):
-        checkpoint.extend(opened, other, "other")
+        beginning.extend(opened, other, "other")
     rigid = dataclasses.replace(opened, family=dataclasses.replace(opened.family, vocabulary={}))
     with pytest.raises(SettingsError, match="vocabulary of a 'bert' can't grow"):
-        checkpoint.extend(rigid, tokenizer.add(opened.tokenizer, WORDS), "x")
+        beginning.extend(rigid, tokenizer.add(opened.tokenizer, WORDS), "x")
 
 
 # name: (settings, the keys that the message names)
@@ -134,7 +144,7 @@ CONTRADICTIONS = {
 def test_contradictions(model: dict[str, str], cutter: dict[str, str], named: list[str]) -> None:
     asked = ModelSettings.model_validate(model), TokenizerSettings.model_validate(cutter)
     with pytest.raises(SettingsError) as caught:
-        checkpoint.expected(*asked)
+        beginning.expected(*asked)
     assert all(key in str(caught.value) for key in named)
 
 
@@ -165,5 +175,5 @@ def test_word_vectors(kind: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_room_for_the_longest_row(name: str) -> None:
-    family, config = models.configure(ModelSettings(family=name, size="tiny"), 600, vocab_size=100)
-    assert getattr(config, family.positions) == 600
+    _, config = models.configure(ModelSettings(family=name, size="tiny"), 600, vocab_size=100)
+    assert config.longest in (600, None)  # None: no end

@@ -1,0 +1,1 @@
+"""The decoding loop: pure functions over a model's `decode`, `logits` and State."""
