@@ -86,6 +86,9 @@ def test_what_is_remembered_is_bounded(readers: dict[str, Wordwise], monkeypatch
         assert len(reader._known) <= 150
     same(reader, ["x" * 10_000 + " ink", "y" * 33])
     assert max(map(len, reader._known)) <= 32
+    for number in range(50):  # nor is much kept of words that are not remembered
+        same(reader, [f"{'x' * 40}{number}"])
+        assert len(reader._ids) < 4 * 100 + 100
 
 
 def other(kind: str = "wordpiece", **changes: object) -> tokenizers.Tokenizer:

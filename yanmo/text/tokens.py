@@ -139,8 +139,8 @@ class Documents(NamedTuple):
     positions: np.ndarray
 
     def cut(self, count: int) -> "tuple[Documents, Documents]":
-        """The first `count` of them, and the rest."""
-        at = int(self.ends[count - 1]) if count else 0
+        """The first `count` of them, at least one, and the rest."""
+        at = int(self.ends[count - 1])
         first = Documents(self.tokens[:at], self.ends[:count], self.positions[:count])
         return first, Documents(self.tokens[at:], self.ends[count:] - at, self.positions[count:])
 

@@ -75,18 +75,19 @@ class Wordwise:
         codes = np.frombuffer("".join([f"{text}\n" for text in texts]).encode("utf-32-le"), np.uint32)
         kinds = _KINDS[codes]
         letters = kinds == _LETTER
-        before = np.concatenate([[False], letters[:-1]])  # whether a letter stands before
-        places = np.flatnonzero((letters & ~before) | (kinds == _ALONE))  # where words begin
-        spaced = np.where(letters, codes, ord(" "))[letters | before]
-        alone = kinds[places] == _ALONE
-        numbers = np.empty(len(places), np.int64)
-        numbers[alone] = self._numbers_alone(codes[places[alone]])
+        behind = np.concatenate([[False], letters[:-1]])  # what stands behind a letter
+        begins = np.flatnonzero((letters & ~behind) | (kinds == _ALONE))  # of the words, among the characters
+        # No object is made of a Chinese character or a sign: they are most of the words.
+        alone = kinds[begins] == _ALONE
+        spaced = np.where(letters, codes, ord(" "))[letters | behind]  # the other words, a space behind each
+        numbers = np.empty(len(begins), np.int64)
+        numbers[alone] = self._numbers_alone(codes[begins[alone]])
         numbers[~alone] = self._numbers(spaced.tobytes().decode("utf-32-le").split(" ")[:-1])
         counts = np.diff(self._ends)[numbers]
-        ends = np.concatenate([[0], np.cumsum(counts)])
+        ends = np.concatenate([[0], np.cumsum(counts)])  # of the words, among the ids
         ids = self._ids[np.repeat(self._ends[numbers] - ends[:-1], counts) + np.arange(ends[-1])]
-        stops = np.cumsum([len(text) + 1 for text in texts])  # where the texts end among the characters
-        return ids, np.diff(ends[np.searchsorted(places, stops)], prepend=0)
+        stops = np.cumsum([len(text) + 1 for text in texts])  # of the texts, among the characters
+        return ids, np.diff(ends[np.searchsorted(begins, stops)], prepend=0)
 
     def _numbers_alone(self, codes: np.ndarray) -> np.ndarray:
         new = np.unique(codes[self._alone[codes] < 0])
