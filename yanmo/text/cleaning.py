@@ -30,7 +30,7 @@ from yanmo.text.textual import Column
 TABLES = ("csv", "tsv", "tabs")
 KEPT = ("jsonl", *TABLES, "label text", "text")
 _FIRST = 1000  # rows by which the columns are chosen
-_ROWS, _BYTES = 4096, 1 << 18  # the most that a process judges at once
+_ROWS, _BYTES = 4096, 1 << 16  # the most that a process judges at once: larger arrays leave its cache
 
 
 class Duplicates(Block):

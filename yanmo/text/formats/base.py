@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from yanmo.text.formats.encoding import LONGEST, detect, spans
 from yanmo.text.formats.stream import Member
 
-_AT_ONCE = 1 << 18  # bytes of lines that are decoded together
+_AT_ONCE = 1 << 16  # bytes of lines that are decoded together: what is made of more leaves the cache
 
 
 class Row(NamedTuple):
