@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from yanmo.text.clean import canonical, normalise
+from yanmo.text.clean import canonical, canonical_each, normalise
 
 # Rarely side by side in plain text(): controls, invisible marks, spaces, accents, full width, jamo, what folds oddly.
 AWKWARD = st.text(
@@ -60,3 +60,15 @@ def test_canonical(text: str, expected: str) -> None:
 def test_canonical_holds_letters_and_digits_only_and_ignores_normalisation(text: str) -> None:
     assert canonical(text) == "" or canonical(text).isalnum()
     assert canonical(normalise(text)) == canonical(text)
+
+
+@given(st.lists(AWKWARD))
+def test_many_texts_at_once_have_the_canonical_form_of_each(texts: list[str]) -> None:
+    assert canonical_each(texts) == [canonical(text) for text in texts]
+
+
+def test_every_character_at_once_has_its_canonical_form() -> None:
+    """Between letters, which an accent would join."""
+    known = [letter for letter in map(chr, range(0x110000)) if unicodedata.category(letter) not in ("Cn", "Co")]
+    texts = [f"{before}{letter}e" for before in "e가" for letter in known]
+    assert canonical_each(texts) == [*map(canonical, texts)]

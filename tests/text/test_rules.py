@@ -29,6 +29,7 @@ To read more about it, see the copyright page.
         (changes.width, "Ａ１，（好）％", "A1，（好）%"),
         (changes.controls, "a\x00b\u200bc\r\nd\x85e\u2028f\x0bg\th", "abc\nd\ne\nf\ng\th"),
         (changes.spaces, "  a \t b \u3000 \n\n\n\n c\n", "a b\n\nc"),
+        (changes.spaces, " a \t \u3000b\x1cc\x85 ", "a b c"),
         (changes.markup, "<p>a&amp;b</p><br/>c <b class='x'>d</b><!-- e --><script>f()</script>", "\na&b\n\nc d"),
         (
             changes.markup,

@@ -10,7 +10,7 @@ from yanmo.text import samples
 from yanmo.text.clean import canonical
 from yanmo.text.dedup import deduplicate
 from yanmo.text.sources import Example
-from yanmo.text.split import begins, divide, first_per_label, key, leaks, position, split
+from yanmo.text.split import begins, divide, first_per_label, key, leaks, position, positions, split
 
 PARTS = {"test": 0.27, "dev": 0.08, "train": 0.65}
 
@@ -29,6 +29,7 @@ MANY = [Example((f"row number {number}",), ("ab"[number % 2],), id=str(number)) 
 def test_position_is_fixed() -> None:
     one, same = rows("Hello, World", "helloworld！")
     assert place(one) == place(same) == 0x6A4E8C267246645E / 2**64
+    assert positions([row.texts[0] for row in MANY]).tolist() == [*map(place, MANY)]
 
 
 def test_every_row_falls_into_one_part_of_about_its_share() -> None:

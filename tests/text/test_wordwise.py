@@ -44,9 +44,9 @@ def readers(minilm: Path) -> dict[str, Wordwise]:
 
 def same(reader: Wordwise, texts: list[str]) -> None:
     expected = [found.ids for found in reader._inner.encode_batch(texts, add_special_tokens=False)]
-    found = reader.encode(texts)
-    assert [ids.tolist() for ids in found] == expected
-    assert {ids.dtype for ids in found} <= {np.dtype(np.int32)}
+    ids, ends = reader.encode(texts)
+    assert [part.tolist() for part in np.split(ids, ends)[:-1]] == expected
+    assert (ids.dtype, len(ends), ends[-1]) == (np.int32, len(texts), len(ids))
 
 
 # Where the rules of BERT are: spaces of all kinds, controls, accents alone, signs, Chinese characters and what stands beside them,
@@ -86,6 +86,9 @@ def test_what_is_remembered_is_bounded(readers: dict[str, Wordwise], monkeypatch
         assert len(reader._known) <= 150
     same(reader, ["x" * 10_000 + " ink", "y" * 33])
     assert max(map(len, reader._known)) <= 32
+    for number in range(50):  # nor is much kept of words that are not remembered
+        same(reader, [f"{'x' * 40}{number}"])
+        assert len(reader._ids) < 4 * 100 + 100
 
 
 def other(kind: str = "wordpiece", **changes: object) -> tokenizers.Tokenizer:

@@ -63,6 +63,8 @@ def spaces(text: str) -> str:
     """Runs of spaces and tabs one space, none at the ends of lines; at most one empty line in a row, none at the ends."""
     if text.isprintable() and "  " not in text:  # a space is the only white space in it
         return text.strip()
+    if "\n" not in text:
+        return " ".join(text.split())
     stripped = "\n".join(line.strip() for line in _SPACES.sub(" ", text).split("\n"))
     return _GAPS.sub("\n\n", stripped).strip("\n")
 

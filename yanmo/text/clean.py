@@ -5,7 +5,9 @@ Knows Unicode, and what full-width means in Chinese text. Knows no rows, labels 
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+
+import numpy as np
 
 # Of full-width ASCII these are Chinese punctuation, and meant; the rest was typed in the wrong mode.
 _CHINESE_PUNCTUATION = "！（），：；？～"
@@ -17,7 +19,6 @@ INVISIBLE = re.compile(
 )
 _CHINESE = re.compile("[\u3400-\u9fff]")
 _NEITHER_LETTER_NOR_DIGIT = re.compile(r"[\W_]+")
-_ASCII_SIGNS = {number: None for number in range(128) if not chr(number).isalnum()}
 _OF_ASCII = bytes(code for code in range(128) if not chr(code).isalnum())
 
 
@@ -34,13 +35,64 @@ def normalise(text: str) -> str:
 
 def canonical(text: str) -> str:
     """Text as rows are compared: NFKC, case folded, letters and digits only; empty if it has none."""
-    if text.isascii():  # the same, sooner
-        return text.lower().translate(_ASCII_SIGNS)
     if text.isascii():  # nothing to compose: the same in a tenth of the time
         return text.lower().encode().translate(None, _OF_ASCII).decode()
     # Composed again after folding, which can take letters apart (ΐ): a bare accent is no letter and would be lost.
     folded = unicodedata.normalize("NFKC", INVISIBLE.sub("", text)).casefold()
     return _NEITHER_LETTER_NOR_DIGIT.sub("", unicodedata.normalize("NFKC", folded))
+
+
+class Characters:
+    """A table by code point, filled as characters are met."""
+
+    def __init__(self, entry: Callable[[str], int]) -> None:
+        """entry: what stands in the table for a character; not 0."""
+        self._entry = entry
+        self._table = np.zeros(0x110000, np.uint32)
+
+    @staticmethod
+    def codes(text: str) -> np.ndarray:
+        """(characters,) uint32 code points."""
+        return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
+
+    def __call__(self, text: str) -> np.ndarray:
+        """(characters,) uint32: the entry of each."""
+        codes = self.codes(text)
+        found: np.ndarray = self._table[codes]
+        if not found.all():
+            new = np.unique(codes[found == 0])
+            self._table[new] = [*map(self._entry, map(chr, new))]
+            found = self._table[codes]
+        return found
+
+
+def begins(text: str) -> bool:
+    """Is there no character that a text may end with and that would be composed with this text behind it?"""
+    first = unicodedata.normalize("NFKD", text)[:1]
+    return not (unicodedata.category(first).startswith("M") or "\u1160" <= first <= "\u11ff") if first else True
+
+
+_DROPPED, _ODD = 1, 2
+
+
+def _canonical_code(character: str) -> int:
+    """The one character of its canonical form, or that it has none; odd is what has several, or may join what stands before it."""
+    if character == "\n":  # what stands between two texts
+        return ord(character)
+    form = canonical(character)
+    if len(form) > 1 or not (begins(character) and begins(form)):
+        return _ODD
+    return ord(form) if form else _DROPPED
+
+
+_CANONICAL = Characters(_canonical_code)
+
+
+def canonical_each(texts: Sequence[str]) -> list[str]:
+    """`canonical` of each text; of many texts in a fifth of the time."""
+    found = _CANONICAL("".join([text.replace("\n", " ") + "\n" for text in texts]))
+    rows = found[found != _DROPPED].tobytes().decode("utf-32-le").split("\n")[:-1]
+    return [canonical(text) if chr(_ODD) in row else row for text, row in zip(texts, rows, strict=True)]
 
 
 def language(texts: Sequence[str]) -> str:

@@ -27,14 +27,15 @@ def kept(table: Table) -> Iterator[bytes]:
     if table.header is not None:
         yield _ended(_text(table, table.header.raw, first=True))
     as_it_stood = table.source.unmarked == "utf-8"
+    fields, changed, lines, raws = table.fields, table.changed, table.lines, table.raws
     for number in table.keys:
-        if number in table.fields:
-            yield _json(_changed(table, number, table.fields[number])).encode()
-        elif as_it_stood and number not in table.changed and table.lines[number] > 1:
-            yield table.raws[number].rstrip(b"\r\n") + b"\n"
+        if number in fields:
+            yield _json(_changed(table, number, fields[number])).encode()
+        elif as_it_stood and number not in changed and lines[number] > 1:
+            yield raws[number].rstrip(b"\r\n") + b"\n"
         else:
-            text = _text(table, table.raws[number], first=table.lines[number] == 1)
-            yield _ended(_rewritten(table, number, text) if number in table.changed else text)
+            text = _text(table, raws[number], first=lines[number] == 1)
+            yield _ended(_rewritten(table, number, text) if number in changed else text)
 
 
 def _ended(text: str) -> bytes:
@@ -62,10 +63,12 @@ def _changed(table: Table, number: int, fields: dict[str, Any]) -> dict[str, Any
 
 def _rewritten(table: Table, number: int, text: str) -> str:
     """The line of a row whose texts were changed: all else in it stays."""
+    if table.format == "text":  # nothing else is in it; a row is a line, so the text may not be two
+        return " ".join(table.changed[number][0].split())
     if table.format == "jsonl":
         return json.dumps(_changed(table, number, json.loads(text)), ensure_ascii=False)
     between = " " if table.format == "label text" else "\t"
-    cells = text.split(between, len(table.names) - 1)  # a plain text is one
+    cells = text.split(between, len(table.names) - 1)
     if table.format == "csv":
         cells = next(csv.reader(io.StringIO(text, newline="")))
     changed = _changed(table, number, dict(zip(table.names, cells, strict=True)))

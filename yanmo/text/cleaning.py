@@ -8,9 +8,9 @@ Writes nothing; what is to be written is told in `cleaned.py`. Holds the bytes o
 import sys
 from array import array
 from collections import Counter, deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import chain, islice
+from itertools import chain, compress, count, islice
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +19,10 @@ from pydantic import Field
 
 from yanmo.errors import DataError, SettingsError
 from yanmo.settings import Block
-from yanmo.text import dedup, formats, minhash, rules, textual, workers
-from yanmo.text.clean import canonical
+from yanmo.text import dedup, formats, minhash, textual, workers
 from yanmo.text.columns import Columns
 from yanmo.text.formats import Fault, Header, Row
+from yanmo.text.judge import Judge, Texts
 from yanmo.text.rules import Clean
 from yanmo.text.textual import Column
 
@@ -30,7 +30,7 @@ from yanmo.text.textual import Column
 TABLES = ("csv", "tsv", "tabs")
 KEPT = ("jsonl", *TABLES, "label text", "text")
 _FIRST = 1000  # rows by which the columns are chosen
-_AT_ONCE = 4096  # rows that a process judges at once
+_ROWS, _BYTES = 4096, 1 << 16  # the most that a process judges at once: larger arrays leave its cache
 
 
 class Duplicates(Block):
@@ -112,7 +112,7 @@ def clean(tables: Sequence[Table], given: Rows, rule: Clean, duplicates: Duplica
     Raises DataError for a file without rows or without a text column, for one that can't be read to its end, and where more than
     `max_bad` of a file is quarantined.
     """
-    judge = _Judge(rule, duplicates.exact or duplicates.near is not None or duplicates.fragments)
+    judge = Judge(rule, duplicates.exact or duplicates.near is not None or duplicates.fragments)
     for table in tables:
         _read(table, given, judge)
     refused = [message for table in tables if (message := _too_bad(table, max_bad))]
@@ -139,89 +139,83 @@ def counts(table: Table) -> dict[str, Any]:
 # ---- reading
 
 
-def _read(table: Table, given: Rows, judge: "_Judge") -> None:
-    """Fill a table, a row at a time: what can't be used is quarantined, all else changed and filtered, on all cores."""
-    waiting: deque[list[int]] = deque()
+def _read(table: Table, given: Rows, judge: Judge) -> None:
+    """Fill a table: what can't be used is quarantined, all else changed and filtered, a block of rows at a time, on all cores."""
+    waiting: deque[Sequence[int]] = deque()
 
     def blocks() -> Iterator[list[Texts]]:
-        numbers: list[int] = []
-        texts: list[Texts] = []
-        for number, fields in _sound(table, given, judge.rule):
-            numbers.append(number)
-            texts.append(_texts(table, fields))
-            if len(numbers) == _AT_ONCE:
-                waiting.append(numbers)
-                yield texts
-                numbers, texts = [], []
-        waiting.append(numbers)
-        yield texts
+        found = formats.FORMATS[table.format].read(table.source)
+        first = list(islice(found, _FIRST))
+        _prepare(table, given, judge.rule, first)
+        plain = table.format == "text" and len(table.texts) == 1 and table.label is None and given.id not in table.names
+        for numbers, texts in _plain(table, given) if plain else _sound(table, given, chain(first, found)):
+            waiting.append(numbers)
+            yield texts
 
-    for judged in workers.over(judge, blocks()):
-        for number, (new, broken, key) in zip(waiting.popleft(), judged, strict=True):
-            if broken:
-                table.drop(number, Verdict("filtered", broken, f"the filter clean.{broken}"))
-                continue
-            table.keys[number] = key
-            if new is not None:
-                table.changed[number] = new
+    for keys, changed, dropped in workers.over(judge, blocks()):
+        numbers = waiting.popleft()
+        table.keys.update(zip(numbers, keys, strict=True))
+        table.changed.update((numbers[row], texts) for row, texts in changed.items())
+        for row, broken in dropped.items():
+            table.drop(numbers[row], Verdict("filtered", broken, f"the filter clean.{broken}"))
 
 
-def _sound(table: Table, given: Rows, rule: Clean) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    """The rows that can be used, (number, fields); all others are quarantined."""
-    found = formats.FORMATS[table.format].read(table.source)
-    first = list(islice(found, _FIRST))
-    _prepare(table, given, rule, first)
+def _sound(
+    table: Table, given: Rows, rows: Iterable[Row | Fault | Header]
+) -> Iterator[tuple[Sequence[int], list[Texts]]]:
+    """The rows that can be used, as blocks of (numbers, texts); all others are quarantined."""
+    written_back = table.format in KEPT
     ids: set[str] = set()
-    for row in chain(first, found):
+    numbers: list[int] = []
+    texts: list[Texts] = []
+    size = 0
+    for row in rows:
         if isinstance(row, Header):
             table.header = row
             continue
-        number = table.add(row)
         if isinstance(row, Fault):
-            if row.kind in formats.LOST:
-                raise DataError(f"{row}. Nothing is cleaned: mend the file, or fetch it again")
-            table.drop(number, Verdict("quarantined", row.kind, row.reason, row.column))
+            _quarantine(table, row)
             continue
-        if table.format not in KEPT:
+        number = table.add(row)
+        if not written_back:
             table.fields[number] = row.fields
         if fault := _fault(row.fields, table, given, ids):
             table.drop(number, fault)
             continue
         if table.label is not None:
             table.labels[number] = sys.intern(str(row.fields[table.label]))
-        yield number, row.fields
+        numbers.append(number)
+        texts.append(_texts(table, row.fields))
+        size += len(row.raw)
+        if len(numbers) == _ROWS or size >= _BYTES:
+            yield numbers, texts
+            numbers, texts, size = [], [], 0
+    yield numbers, texts
 
 
-Texts = tuple[tuple[str, ...], tuple[str, ...]]  # of a row: those that may be changed, those that may not
+def _plain(table: Table, given: Rows) -> Iterator[tuple[Sequence[int], list[Texts]]]:
+    """The same of plain text, whose lines are its rows: as a rule all of a block can be used."""
+    (name,) = table.names
+    for block in table.source.blocks():
+        if isinstance(block, Fault):
+            _quarantine(table, block)
+            continue
+        if "\0" in "".join(block.texts) or max(map(len, block.texts)) > given.longest:
+            lines = zip(block.texts, count(block.number), block.offsets, block.raws, strict=False)
+            yield from _sound(table, given, (Row({name: line[0]}, *line[1:]) for line in lines if line[0].strip()))
+            continue
+        full = [bool(text.strip()) for text in block.texts]  # a blank line is no row
+        begin = len(table.raws)
+        table.lines.extend(compress(count(block.number), full))
+        table.offsets.extend(compress(block.offsets, full))
+        table.raws.extend(compress(block.raws, full))
+        yield range(begin, len(table.raws)), [((text,), ()) for text in compress(block.texts, full)]
 
 
-class _Judge:
-    """The changes and filters of a rule, as what a process does to a block of rows."""
-
-    def __init__(self, rule: Clean, compared: bool) -> None:
-        """compared: whether rows are held against each other, so that each needs a key."""
-        self.rule, self.compared = rule, compared
-        edits, keeps = rules.chosen(rule)
-        self._edits, self._keeps = list(edits.values()), list(keeps.items())
-
-    def __call__(self, block: Sequence[Texts]) -> list[tuple[tuple[str, ...] | None, str, str]]:
-        """(the changed texts or None, the filter that drops the row or "", what the row is compared by) of each row."""
-        return [self._one(*texts) for texts in block]
-
-    def _one(self, old: tuple[str, ...], others: tuple[str, ...]) -> tuple[tuple[str, ...] | None, str, str]:
-        new = []
-        for text in old:
-            for edit in self._edits:
-                text = edit(text)
-            new.append(text)
-        whole = new[0] if len(new) == 1 and not others else "\n".join(filter(None, (*others, *new)))
-        for name, keep in self._keeps:
-            if not keep(whole):
-                return None, name, ""
-        # What has neither a letter nor a digit is equal only to itself, and like nothing.
-        key = (canonical(whole) or f"\0{whole}") if self.compared else ""
-        texts = tuple(new)
-        return (None if texts == old else texts), "", key
+def _quarantine(table: Table, fault: Fault) -> None:
+    if fault.kind in formats.LOST:
+        raise DataError(f"{fault}. Nothing is cleaned: mend the file, or fetch it again")
+    table.drop(table.add(fault), Verdict("quarantined", fault.kind, fault.reason, fault.column))
 
 
 def _prepare(table: Table, given: Rows, rule: Clean, first: Sequence[Row | Fault | Header]) -> None:

@@ -228,7 +228,7 @@ def texts(path: Path) -> Iterator[str]:
     """The same one by one; only a table without a known name is held in memory."""
     found = formats.recognise(path)
     if found.format in (*_LINES, "tabs"):
-        yield from (text for _, text in lines(path) if text.strip())
+        yield from formats.texts(path)
     elif found.task == "table":  # no name is known: `read` says which there are
         yield from (text for example in read(path, labelled=False) for text in example.texts if text)
     else:

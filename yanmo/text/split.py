@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from yanmo.errors import DataError, SettingsError
-from yanmo.text.clean import canonical
+from yanmo.text.clean import canonical, canonical_each
 from yanmo.text.dedup import GRAM, Grams, Mask, short_inside
 from yanmo.text.sources import Example
 
@@ -23,6 +23,12 @@ from yanmo.text.sources import Example
 def position(text: str) -> float:
     """Where a row with this text stands between 0 and 1: the BLAKE2b hash (8 bytes, big-endian) of its canonical form, / 2**64."""
     return int(key(text), 16) / 2**64
+
+
+def positions(texts: Sequence[str]) -> np.ndarray:
+    """(texts,) float64, the same of each."""
+    digests = b"".join([hashlib.blake2b(text.encode(), digest_size=8).digest() for text in canonical_each(texts)])
+    return np.frombuffer(digests, ">u8").astype(np.float64) / 2**64
 
 
 def key(text: str) -> str:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
-from itertools import chain
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -90,23 +90,25 @@ class Tokenizer:
         return ids
 
     def encode_each(self, texts: Iterable[str]) -> Iterator[np.ndarray]:
-        """Token ids of each text, without special tokens, as the texts come; on all cores where there are many."""
-        return chain.from_iterable(workers.over(self.encode_here, blocks(texts)))
+        """Token ids of each text, (tokens,) int32, without special tokens, as the texts come; on all cores where there are many."""
+        for ids, ends in workers.over(self.encode_here, blocks(texts)):
+            yield from (ids[start:end] for start, end in pairwise([0, *ends.tolist()]))
 
     def encode_all(self, texts: Iterable[str]) -> list[np.ndarray]:
-        """Token ids of each text, (tokens,) int32, without special tokens; on all cores where there are many."""
+        """The same as a list."""
         return list(self.encode_each(texts))
 
-    def encode_here(self, texts: Sequence[str]) -> list[np.ndarray]:
-        """The same in this process. A text of over 131,072 characters is cut between words, so that its length costs little memory."""
+    def encode_here(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """In this process: (the ids of all texts end to end, (tokens,) int32; where each text ends in them, (texts,) int64).
+        A text of over 131,072 characters is cut between words, so that its length costs little memory."""
         if max(map(len, texts), default=0) <= _LONG:
             return self._encode(texts)
-        return [np.concatenate([self._encode([piece])[0] for piece in _pieces(text)]) for text in texts]
+        return _joined([self._encode([piece])[0] for piece in _pieces(text)] for text in texts)
 
-    def _encode(self, texts: Sequence[str]) -> list[np.ndarray]:
+    def _encode(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         if self._words:
             return self._words.encode(texts)
-        return [np.array(e.ids, np.int32) for e in self.inner.encode_batch_fast(list(texts), add_special_tokens=False)]
+        return _joined([e.ids] for e in self.inner.encode_batch_fast(list(texts), add_special_tokens=False))
 
     @cached_property
     def _words(self) -> Wordwise | None:
@@ -166,6 +168,13 @@ class Tokenizer:
 
     def save(self, folder: Path) -> None:
         files.write_file(folder / FILE, self.content())
+
+
+def _joined(texts: Iterable[Sequence[Sequence[int] | np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+    """Texts, each given as the ids of its pieces -> what `encode_here` gives."""
+    found = [[np.asarray(ids, np.int32) for ids in pieces] for pieces in texts]
+    ids = np.concatenate([np.empty(0, np.int32), *chain.from_iterable(found)])
+    return ids, np.cumsum([sum(map(len, pieces)) for pieces in found], dtype=np.int64)
 
 
 def _pieces(text: str) -> Iterator[str]:

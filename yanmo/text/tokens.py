@@ -14,13 +14,12 @@ A folder of shards:
 
 import hashlib
 import json
-from array import array
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, chain, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -68,15 +67,15 @@ def prepare(
         _claim(folder, asked)
         cutter.save(folder)
         shards: list[dict[str, int]] = []
-        stream: Iterator[tuple[float, np.ndarray]] | None = None
+        stream: Iterator[Documents] | None = None
         done = 0
         with bar("encoding", total, unit="documents") as advance:
             while done < total:
                 path = folder / _name(len(shards))
                 counts = _counts(path)
                 if counts is None:
-                    stream = stream or _encoded(documents, cutter, done)
-                    counts = _write(path, stream, kind, shard_tokens)
+                    stream = stream or _shards(_encoded(documents, cutter, done, kind), shard_tokens)
+                    counts = _write(path, next(stream))
                 else:
                     stream = None
                 shards.append(counts)
@@ -132,37 +131,67 @@ def _claim(folder: Path, asked: Mapping[str, Any]) -> None:
         files.write_json(index, {"asked": asked})
 
 
-def _encoded(documents: Mapping[Path, int], cutter: Tokenizer, done: int) -> Iterator[tuple[float, np.ndarray]]:
-    """(position, token ids) of every document behind the first `done`."""
+class Documents(NamedTuple):
+    """Some that follow each other: the arrays of a shard."""
+
+    tokens: np.ndarray
+    ends: np.ndarray
+    positions: np.ndarray
+
+    def cut(self, count: int) -> "tuple[Documents, Documents]":
+        """The first `count` of them, at least one, and the rest."""
+        at = int(self.ends[count - 1])
+        first = Documents(self.tokens[:at], self.ends[:count], self.positions[:count])
+        return first, Documents(self.tokens[at:], self.ends[count:] - at, self.positions[count:])
+
+
+def _encoded(
+    documents: Mapping[Path, int], cutter: Tokenizer, done: int, kind: type[np.generic]
+) -> Iterator[Documents]:
+    """Every document behind the first `done`, a block at a time."""
     texts = []
     for path, count in documents.items():
         if done < count:
             texts.append(islice(sources.texts(path), done, None))
         done = max(0, done - count)
 
-    def encode(block: list[str]) -> tuple[list[float], list[np.ndarray]]:
-        return [split.position(text) for text in block], cutter.encode_here(block)
+    def encode(block: list[str]) -> Documents:
+        ids, ends = cutter.encode_here(block)
+        return Documents(ids.astype(kind), ends, split.positions(block))
 
-    for positions, ids in workers.over(encode, tokenizer.blocks(chain.from_iterable(texts))):
-        yield from zip(positions, ids, strict=True)
+    return workers.over(encode, tokenizer.blocks(chain.from_iterable(texts)))
 
 
-def _write(
-    path: Path, stream: Iterator[tuple[float, np.ndarray]], kind: type[np.generic], shard_tokens: int
-) -> dict[str, int]:
-    """Fill one shard from the stream and put it at `path`, with a sum of its own: the manifest comes only when all shards stand."""
-    tokens, ends, positions = bytearray(), array("q"), array("d")
+def _shards(blocks: Iterable[Documents], shard_tokens: int) -> Iterator[Documents]:
+    """The same documents, as many together as stand in a shard."""
+    held: list[Documents] = []
     size = 0
-    while size < shard_tokens and (document := next(stream, None)) is not None:
-        position, ids = document
-        tokens += ids.astype(kind).tobytes()
-        size += len(ids)
-        ends.append(size)
-        positions.append(position)
-    arrays = {"tokens": np.frombuffer(tokens, kind), "ends": np.array(ends), "positions": np.array(positions)}
+    for block in blocks:
+        while size + len(block.tokens) >= shard_tokens:
+            first, block = block.cut(1 + int(np.searchsorted(block.ends, shard_tokens - size)))
+            yield _joined([*held, first])
+            held, size = [], 0
+        held.append(block)
+        size += len(block.tokens)
+    if any(len(block.ends) for block in held):
+        yield _joined(held)
+
+
+def _joined(parts: Sequence[Documents]) -> Documents:
+    begins = accumulate((len(part.tokens) for part in parts[:-1]), initial=0)
+    return Documents(
+        np.concatenate([part.tokens for part in parts]),
+        np.concatenate([part.ends + begin for part, begin in zip(parts, begins, strict=True)]),
+        np.concatenate([part.positions for part in parts]),
+    )
+
+
+def _write(path: Path, documents: Documents) -> dict[str, int]:
+    """Put a shard at `path`, with a sum of its own: the manifest comes only when all shards stand."""
+    arrays = documents._asdict()
     # As bytes: the library's own way to a file leaves a temporary name of its own behind when it is killed.
     files.write_file(path, save(arrays, {"sha256": _sum(arrays)}))
-    return {"documents": len(ends), "tokens": size}
+    return {"documents": len(documents.ends), "tokens": len(documents.tokens)}
 
 
 def _sum(arrays: Mapping[str, np.ndarray]) -> str:

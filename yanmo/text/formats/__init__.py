@@ -19,7 +19,7 @@ from yanmo.text.formats.stream import container, is_archive, members
 # fmt: off
 __all__ = [
     "FORMATS", "LOST", "Fault", "Found", "Header", "Row", "Source", "absent", "container", "is_set", "languages", "load",
-    "names", "numbered", "opened", "raw", "recognise", "refuse", "rows", "splits",
+    "names", "numbered", "opened", "raw", "recognise", "refuse", "rows", "splits", "texts",
 ]
 # fmt: on
 
@@ -160,6 +160,18 @@ def numbered(path: Path, faults: list[Fault] | None = None) -> Iterator[tuple[in
             else:
                 yield line.number, line.text
     refuse(gathered, str(path))
+
+
+def texts(path: Path) -> Iterator[str]:
+    """The lines of a text file that are not blank. Raises DataError at the end, naming those that are not text."""
+    faults: list[Fault] = []
+    for source, _ in opened(path, "text"):
+        for block in source.blocks():
+            if isinstance(block, Fault):
+                faults.append(block)
+            else:
+                yield from filter(str.strip, block.texts)
+    refuse(faults, str(path))
 
 
 def refuse(faults: Sequence[Fault], where: str) -> None:

@@ -34,8 +34,11 @@ def detect(open_file: Callable[[], BinaryIO]) -> str:
     try:
         with open_file() as file:
             head = file.read(1 << 16)
-            marked = next((name for mark, name in _MARKS.items() if head.startswith(mark)), None)
-            return marked or _utf16(head) or _by_bytes(head, file)
+            marked = next((name for mark, name in _MARKS.items() if head.startswith(mark)), None) or _utf16(head)
+            if marked or all(map(_is_strict_utf8, _pieces(head, file))):
+                return marked or "utf-8"
+        with open_file() as file:
+            return _by_bytes(file.read(1 << 16), file)
     except (OSError, EOFError, ValueError):  # cut short: the reader says where
         return "utf-8"
 
@@ -66,22 +69,24 @@ def _is_utf8(head: bytes) -> bool:
     return True
 
 
+def _is_strict_utf8(piece: bytes) -> bool:
+    return _is_utf8(piece + b"\n")
+
+
 def _by_bytes(head: bytes, file: BinaryIO) -> str:
+    """By the lines that are no UTF-8 beside those that are, and are not ASCII."""
     good, size = 0, 0
     bad: list[bytes] = []
     for piece in _pieces(head, file):
         size += len(piece)
-        try:
-            good += not piece.isascii() and len([line for line in piece.decode().split("\n") if not line.isascii()])
-        except UnicodeDecodeError:
-            for line in piece.split(b"\n"):
-                if _is_utf8(line + b"\n"):
-                    good += not line.isascii()
-                else:
-                    bad.append(line[:_SHOWN])
+        for line in piece.split(b"\n"):
+            if _is_strict_utf8(line):
+                good += not line.isascii()
+            else:
+                bad.append(line[:_SHOWN])
         if len(bad) >= _BAD_LINES:
             break
-    if not bad or good >= len(bad):
+    if good >= len(bad):
         return "utf-8"
     text = b"\n".join(bad)
     high = len(_HIGH.findall(text))
