@@ -138,3 +138,23 @@ def test_encode_says_what_it_needs(words: list[str], data: Path, monkeypatch: py
     monkeypatch.chdir(data)
     assert main(words) == 2
     assert "yanmo tokenizer encode FILE... tokenizer.base=FOLDER out=SHARDS" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("model", "objective", "said"),
+    [
+        ({"family": "gpt2"}, {"name": "masked"}, "objective 'masked' does not fit 'gpt2'; fits: causal$"),
+        ({}, {"name": "causal"}, "objective 'causal' does not fit 'bert'; fits: masked"),
+        ({"family": "yanmo-cnn"}, None, "no objective fits 'yanmo-cnn': it learns from labels only"),
+        ({"family": "gpt2"}, {"rate": 0.2}, "unknown key 'objective.rate'"),
+        ({"family": "gtp2"}, {"max_length": 16}, "model.family: model_type 'gtp2' is not a family"),
+        ({}, {"name": "maskd"}, "objective: no such name; known: masked, causal"),
+    ],
+)
+def test_an_objective_that_does_not_fit_is_refused_before_anything_is_read(
+    model: dict[str, Any], objective: Any, said: str, tmp_path: Path
+) -> None:
+    keys: dict[str, Any] = {"model": model, **({"objective": objective} if objective else {})}
+    with pytest.raises(SettingsError, match=said):
+        yanmo.pretrain(**keys, data={"train": str(tmp_path / "nosuch.txt")}, run=str(tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
