@@ -117,16 +117,18 @@ def prepare(
     """The model, the objective and the tokenised rows of a run in `folder`, ready to be fitted."""
     torch.manual_seed(asked.seed)
     objective = _objective(asked)
+    kind = OBJECTIVES[objective.name][1]
     with bar("tokeniser and model"):
         opened = beginning.start(
             asked.model,
             cutter,
-            OBJECTIVES[objective.name][1].head,
+            kind.head,
             folder=folder,
             resuming=resuming,
             texts=text.texts,
             longest=objective.max_length,
             documents=text.documents,
+            more=kind.tokens,
         )
         task: Any = make(objective, opened.tokenizer)
         rows, held_out = text.rows(opened.tokenizer, task.row_length)

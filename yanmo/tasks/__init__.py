@@ -9,18 +9,24 @@ from yanmo.errors import ModelError, SettingsError
 from yanmo.models.base import Family
 from yanmo.tasks import classify
 from yanmo.tasks.base import Task
-from yanmo.tasks.objectives import causal, masked
+from yanmo.tasks.objectives import causal, combined, denoise, masked, permutation, sentences, span
 from yanmo.text.tokenizer import Tokenizer
 
 # name -> (settings, what is made of settings and tokeniser)
 OBJECTIVES: dict[str, tuple[Any, Any]] = {
     "masked": (masked.Settings, masked.Masked),
     "causal": (causal.Settings, causal.Causal),
+    "permutation": (permutation.Settings, permutation.Permutation),
+    "denoise": (denoise.Settings, denoise.Denoise),
+    "span": (span.Settings, span.Span),
+    "next": (sentences.Settings, sentences.NextSentence),
+    "order": (sentences.OrderSettings, sentences.SentenceOrder),
+    "combined": (combined.Settings, combined.Combined),
 }
 # name -> (settings, what is made of settings, tokeniser and labels)
 TASKS = {"classify": (classify.Settings, classify.Classify)}
 # What a family learns by, its own objective first, where that is not all that its heads admit in the order above.
-OWN: dict[str, tuple[str, ...]] = {}
+OWN = {"t5": ("span", "denoise"), "mt5": ("span", "denoise"), "yanmo-autoencoder": ("denoise",)}
 
 
 def objectives_of(family: Family) -> list[str]:

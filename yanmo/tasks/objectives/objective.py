@@ -25,6 +25,7 @@ class Objective:
 
     name: ClassVar[str]
     head: ClassVar[str]
+    tokens: ClassVar[Sequence[str]] = ()  # special tokens that its tokeniser must have beside the usual ones
     best = "-loss"
     perplexity: ClassVar[str] = "perplexity"  # "pseudo_perplexity" where predictions see what stands behind them
     counts_characters: ClassVar[bool] = (
@@ -65,14 +66,14 @@ class Objective:
 
     def predict(self, model: Model, batch: Batch) -> list[Answer]:
         """Per row: the summed loss over its labels, how many there were, and how many were guessed right."""
-        return self.told(model, self.states(model, batch), batch)
+        return self.told(model, self.states(model, batch), token_labels(batch), self.rows(batch), len(batch.rows))
 
-    def told(self, model: Model, states: Tensor, batch: Batch) -> list[Answer]:
-        labels, rows = token_labels(batch), self.rows(batch)
+    def told(self, model: Model, states: Tensor, labels: Tensor, rows: Tensor, count: int) -> list[Answer]:
+        """The same of labels (n,) that are of these rows (n,), numbers below `count`."""
         logits = model.logits(states).float()
         lost = F.cross_entropy(logits, labels, reduction="none")
         columns = torch.stack([lost, torch.ones_like(lost), (logits.argmax(-1) == labels).float()], 1)
-        sums = columns.new_zeros(len(batch.rows), 3).index_add(0, rows, columns).tolist()
+        sums = columns.new_zeros(count, 3).index_add(0, rows, columns).tolist()
         answers: list[Answer] = [{"loss": loss, "tokens": int(n), "right": int(right)} for loss, n, right in sums]
         if self.counts_characters:
             ends = np.cumsum([answer["tokens"] for answer in answers])[:-1]
