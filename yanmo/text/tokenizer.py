@@ -206,7 +206,8 @@ def load(path: Path) -> Tokenizer:
 def train(texts: Sequence[str], settings: TokenizerSettings, more: Sequence[str] = ()) -> Tokenizer:
     """A new tokeniser; equal texts give an equal one. Every kind ends rows in BERT's way ([CLS] a [SEP] b [SEP]).
 
-    more: special tokens beside the usual ones, numbered behind the others. Raises SettingsError where the vocabulary asked for can't be made."""
+    more: special tokens beside the usual ones, numbered behind the others. Raises SettingsError where the vocabulary asked for can't be
+    made."""
     kind, vocab = settings.kind or KIND, settings.vocab or VOCAB
     try:
         inner = vocabulary.train(texts, kind, vocab)

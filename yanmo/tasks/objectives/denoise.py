@@ -70,7 +70,7 @@ class Denoise(Rewriting):
             lengths.append(min(int(generator.poisson(self.settings.mean_span)), budget - sum(lengths)))
         # No more insertions than leave the row no longer than it was.
         empty = [n for n, length in enumerate(lengths) if not length][max(0, budget - np.count_nonzero(lengths)) :]
-        kept, spans = cut(ids, *placed(np.delete(np.array(lengths, np.int64), empty), len(ids), generator))
+        kept, _ = cut(ids, *placed(np.delete(np.array(lengths, np.int64), empty), len(ids), generator))
         return np.concatenate([part for piece in kept[:-1] for part in (piece, self.mask)] + [kept[-1]])
 
     def loss(self, model: Model, batch: Batch) -> Loss:

@@ -64,7 +64,7 @@ class Pairs:
             if labels[number] == 1 and self.swaps:
                 first, second = second, first
             elif labels[number] == 1:
-                other = self._other(examples, number, int(generator.integers(len(parts))))
+                other = self._other(examples, parts, number, int(generator.integers(len(parts))))
                 labels[number] = int(other is not None)
                 second = second if other is None else parts[other][1]
             room = self.longest - len(self.before) - 2 * len(self.after) - len(first)
@@ -83,15 +83,15 @@ class Pairs:
         place = int(generator.choice(places if len(places) else np.arange(1, len(ids))))
         return ids[:place], ids[place:]
 
-    def _other(self, examples: Sequence[Example], number: int, start: int) -> int | None:
+    def _other(
+        self, examples: Sequence[Example], parts: Sequence[tuple[np.ndarray, np.ndarray]], number: int, start: int
+    ) -> int | None:
         """The first row from `start` on, round the batch, that is of another document and has two parts."""
         own = (examples[number].file, examples[number].line)
         for step in range(len(examples)):
             other = (start + step) % len(examples)
-            ids = examples[other].ids
-            if (examples[other].file, examples[other].line) != own and ids is not None:
-                if len(inner(ids, self.tokenizer)) > 1:
-                    return other
+            if (examples[other].file, examples[other].line) != own and len(parts[other][1]):
+                return other
         return None
 
 

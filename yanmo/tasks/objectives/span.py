@@ -50,6 +50,6 @@ class Span(Rewriting):
         lengths = np.diff(np.concatenate([[0], ends, [lost]])).astype(np.int64)
         kept, spans = cut(ids, *placed(lengths, len(ids), generator))
         marks = self.sentinels[: len(spans) + 1, None]
-        read = np.concatenate([*chain(*zip(kept, marks, strict=False))][: 2 * len(spans)] + [kept[-1]])
-        written = np.concatenate([*chain(*zip(marks, spans, strict=False)), marks[-1]])
-        return read, written
+        read = chain(*zip(kept[:-1], marks[:-1], strict=True), kept[-1:])
+        written = chain(*zip(marks[:-1], spans, strict=True), marks[-1:])
+        return np.concatenate([*read]), np.concatenate([*written])
