@@ -12,6 +12,7 @@ import pytest
 import torch
 import transformers
 from torch.nn import functional as F
+from transformers.loss.loss_utils import ForCausalLMLoss
 
 from yanmo import checkpoint, models, tasks
 from yanmo.errors import MissingExtra, ModelError
@@ -36,9 +37,13 @@ SIZES: dict[str, dict[str, Any]] = {
     "t5": {"d_model": 32, "num_layers": 2, "num_heads": 2, "d_kv": 16, "d_ff": 64},
     "bart": {
         "d_model": 32,
-        **{f"{side}_{key}": n for side in ("encoder", "decoder") for key, n in (("layers", 2), ("attention_heads", 2), ("ffn_dim", 64))},
+        **{
+            f"{side}_{key}": n
+            for side in ("encoder", "decoder")
+            for key, n in (("layers", 2), ("attention_heads", 2), ("ffn_dim", 64))
+        },
     },
-    "yanmo-rnn": {"hidden_size": 48, "num_hidden_layers": 1},
+    "yanmo-rnn": {"hidden_size": 64, "num_hidden_layers": 1, "embedding_dropout": 0.0, "output_dropout": 0.0},
     "yanmo-transformer-xl": {"d_model": 32, "n_layer": 2, "n_head": 2, "d_inner": 64, "cutoffs": [60]},
 }
 SIZES["yanmo-autoencoder"] = {
@@ -55,7 +60,10 @@ def tokenizer() -> Tokenizer:
 
 def texts(count: int, longest: int, seed: int = 0) -> list[str]:
     generator = np.random.default_rng(seed)
-    sentences = [[" ".join(generator.choice(VOCABULARY, generator.integers(1, 9))) + " ." for _ in range(longest)] for _ in range(count)]
+    sentences = [
+        [" ".join(generator.choice(VOCABULARY, generator.integers(1, 9))) + " ." for _ in range(longest)]
+        for _ in range(count)
+    ]
     return [" ".join(each[: generator.integers(1, longest + 1)]) for each in sentences]
 
 
@@ -150,9 +158,9 @@ def test_one_batch_can_be_learnt_by_heart(family: str, name: str, tokenizer: Tok
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0
     batch = task.batch(rows[:6], Key(0, 0, 0))
-    optimiser = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    optimiser = torch.optim.AdamW(model.parameters(), lr=2e-2 if family == "yanmo-rnn" else 1e-2)
     first = None
-    for _ in range(150):
+    for _ in range(200):
         optimiser.zero_grad()
         loss = task.loss(model, batch)
         mean = loss.total / loss.count
@@ -188,7 +196,7 @@ def test_causal_is_the_shift_of_transformers(tokenizer: Tokenizer, rows: list[Ex
     with torch.no_grad():
         logits = run.padded(model.logits(model.decode(run)))
         labels = run.padded(run.ids, fill=-100)
-        theirs = transformers.loss.loss_utils.ForCausalLMLoss(logits, labels, tokenizer.size)
+        theirs = ForCausalLMLoss(logits, labels, tokenizer.size)
         loss = task.loss(model, batch)
     assert float(loss.total / loss.count) == pytest.approx(float(theirs), rel=1e-5)
 
@@ -259,7 +267,10 @@ MIXED = ["我在北京大学读书。unbelievable things, 12 cats!", "unbelievab
 @pytest.mark.usefixtures("segmenter")
 def test_words_of_any_tokeniser(kind: str) -> None:
     """Tokens put together from one beginning to the next are the words."""
-    cutter = tokenizers.train(MIXED * 3, TokenizerSettings(kind=kind, vocab=520))
+    texts = (
+        MIXED if kind.startswith("word") else [" ".join(text) for text in MIXED]
+    )  # so that pieces are no longer than words
+    cutter = tokenizers.train(texts * 3, TokenizerSettings(kind=kind, vocab=520))
     begins = words.Words(cutter).begins
     first = "我 在 北京大学 读 书 。 unbelievable things , 12 cats !".split()
     for text, expected in zip(MIXED, (first, "unbelievably 研 墨 catlike 😀 naive".split()), strict=True):
@@ -334,7 +345,10 @@ def test_pairs_of_segments(tokenizer: Tokenizer, rows: list[Example]) -> None:
                     no += 1
                 elif label == 1:
                     assert own[: len(first)] == first
-                    assert any("".join(f" {i}" for i in second) in "".join(f" {i}" for i in other) for other in documents.values())
+                    assert any(
+                        "".join(f" {i}" for i in second) in "".join(f" {i}" for i in other)
+                        for other in documents.values()
+                    )
                     no += 1
     assert yes / (yes + no) == pytest.approx(0.5, abs=0.05)
 
@@ -359,14 +373,24 @@ def test_combined_is_the_loss_of_transformers(tokenizer: Tokenizer, rows: list[E
         labels[batch.select] = batch.labels[:count]
         said = F.cross_entropy(model.logits(hidden), labels)
         follows = F.cross_entropy(model.head(hidden, run), batch.labels[count:])
-        loss, doubled = (objective("combined", tokenizer, parts=parts).loss(model, batch) for parts in ({"masked": 1, "next": 1}, {"masked": 2, "next": 0.5}))
+        loss, doubled = (
+            objective("combined", tokenizer, parts=parts).loss(model, batch)
+            for parts in ({"masked": 1, "next": 1}, {"masked": 2, "next": 0.5})
+        )
     assert float(loss.total / loss.count) == pytest.approx(float(said + follows), rel=1e-5)
     assert float(doubled.total / doubled.count) == pytest.approx(float(2 * said + 0.5 * follows), rel=1e-5)
-    assert {"masked_loss", "pseudo_perplexity", "accuracy", "next_loss", "next_accuracy"} <= task.score(task.predict(model, batch), rows).keys()
+    assert {"masked_loss", "pseudo_perplexity", "accuracy", "next_loss", "next_accuracy"} <= task.score(
+        task.predict(model, batch), rows
+    ).keys()
 
 
 def test_what_can_be_combined() -> None:
-    for parts in ({"masked": 1.0}, {"masked": 1.0, "causal": 1.0}, {"masked": 1.0, "next": 1.0, "order": 1.0}, {"masked": 1.0, "next": 0.0}):
+    for parts in (
+        {"masked": 1.0},
+        {"masked": 1.0, "causal": 1.0},
+        {"masked": 1.0, "next": 1.0, "order": 1.0},
+        {"masked": 1.0, "next": 0.0},
+    ):
         with pytest.raises(ValueError, match=r"expected weights of masked and of one of next and order|greater than 0"):
             OBJECTIVES["combined"][0](parts=parts)
 
@@ -375,13 +399,17 @@ def test_what_can_be_combined() -> None:
 
 
 @pytest.mark.parametrize(("rate", "mean"), [(0.15, 3.0), (0.5, 5.0), (0.9, 1.0)])
-def test_what_is_read_and_written_is_the_text(rate: float, mean: float, tokenizer: Tokenizer, rows: list[Example]) -> None:
+def test_what_is_read_and_written_is_the_text(
+    rate: float, mean: float, tokenizer: Tokenizer, rows: list[Example]
+) -> None:
     task = objective("span", tokenizer, rate=rate, mean_span=mean)
     sentinels = [tokenizer.inner.token_to_id(name) for name in SENTINELS]
     lost = total = spans = 0
     for index in range(10):
         batch = task.batch(rows, Key(0, 0, index))
-        both = zip(batch.source.ids.split(batch.source.lengths), batch.target.ids.split(batch.target.lengths), strict=True)
+        both = zip(
+            batch.source.ids.split(batch.source.lengths), batch.target.ids.split(batch.target.lengths), strict=True
+        )
         for row, (read, written) in zip(rows, both, strict=True):
             assert written[-1] == tokenizer.sep
             parts = {}
@@ -407,7 +435,9 @@ def test_span_needs_sentinels() -> None:
     few = tokenizers.train(["one two three"] * 3, TokenizerSettings(kind="wordpiece", vocab=100), SENTINELS[:3])
     task = objective("span", few, rate=0.5, mean_span=1)
     batch = task.batch(few.chunks([np.arange(5, 15).repeat(3)], 40, "text"), None)
-    assert torch.isin(batch.target.ids, torch.tensor(few.special)).sum() == 4  # no more spans than can be named, and the end
+    assert (
+        torch.isin(batch.target.ids, torch.tensor(few.special)).sum() == 4
+    )  # no more spans than can be named, and the end
 
 
 def test_spans_are_placed_alike_and_never_touch() -> None:
@@ -433,7 +463,9 @@ def test_infilling(tokenizer: Tokenizer, rows: list[Example]) -> None:
     kept_tokens = total = masks = 0
     for index in range(20):
         batch = task.batch(rows, Key(0, 0, index))
-        both = zip(batch.source.ids.split(batch.source.lengths), batch.target.ids.split(batch.target.lengths), strict=True)
+        both = zip(
+            batch.source.ids.split(batch.source.lengths), batch.target.ids.split(batch.target.lengths), strict=True
+        )
         for row, (read, written) in zip(rows, both, strict=True):
             text = row.ids[1:-1].tolist()
             assert written.tolist() == [*text, tokenizer.sep]
@@ -443,7 +475,11 @@ def test_infilling(tokenizer: Tokenizer, rows: list[Example]) -> None:
             kept = [id for id in read.tolist()[1:-1] if id != tokenizer.mask]
             rest = iter(text)
             assert all(id in rest for id in kept)  # a subsequence
-            kept_tokens, total, masks = kept_tokens + len(kept), total + len(text), masks + int((read == tokenizer.mask).sum())
+            kept_tokens, total, masks = (
+                kept_tokens + len(kept),
+                total + len(text),
+                masks + int((read == tokenizer.mask).sum()),
+            )
     assert 1 - kept_tokens / total == pytest.approx(0.3, abs=0.01)
     assert (total - kept_tokens) / masks == pytest.approx(3.0, abs=0.6)  # Poisson(3), the last one cut
 
@@ -465,7 +501,9 @@ def test_sentences_change_places_and_tokens_go(tokenizer: Tokenizer, rows: list[
     assert moved > len(rows) / 2
     halved = objective("denoise", tokenizer, infill=0.0, permute=0.0, delete=0.5)
     batch = halved.batch(rows, Key(0, 0, 0))
-    assert sum(size - 2 for size in batch.source.lengths) / sum(len(row.ids) - 2 for row in rows) == pytest.approx(0.5, abs=0.05)
+    assert sum(size - 2 for size in batch.source.lengths) / sum(len(row.ids) - 2 for row in rows) == pytest.approx(
+        0.5, abs=0.05
+    )
     for row, read in zip(rows, batch.source.ids.split(batch.source.lengths), strict=True):
         rest = iter(row.ids.tolist())
         assert all(id in rest for id in read.tolist())
@@ -482,6 +520,7 @@ def test_rewriting_is_the_loss_of_transformers(
     model = model_for(family, task, tokenizer).eval()
     checkpoint.write(tmp_path, checkpoint.Checkpoint(model, models.find(family), "seq2seq", tokenizer, task))
     theirs = transformers.AutoModelForSeq2SeqLM.from_pretrained(tmp_path).eval()
+    theirs.config.decoder_start_token_id = model.config.decoder_start
     batch = task.batch(rows[:12], Key(0, 0, 0))
     assert batch.target is not None
     run, target = batch.source, batch.target
@@ -495,8 +534,12 @@ def test_rewriting_is_the_loss_of_transformers(
     assert float(loss.total / loss.count) == pytest.approx(float(expected), rel=1e-5)
 
 
-@pytest.mark.parametrize(("progress", "free", "weight"), [(0.0, 0.0, 0.0), (0.1, 0.0, 0.2), (0.7, 0.0, 1.0), (0.25, 0.05, 0.5)])
-def test_the_cost_of_a_latent(progress: float, free: float, weight: float, tokenizer: Tokenizer, rows: list[Example]) -> None:
+@pytest.mark.parametrize(
+    ("progress", "free", "weight"), [(0.0, 0.0, 0.0), (0.1, 0.0, 0.2), (0.7, 0.0, 1.0), (0.25, 1.0, 0.5)]
+)
+def test_the_cost_of_a_latent(
+    progress: float, free: float, weight: float, tokenizer: Tokenizer, rows: list[Example]
+) -> None:
     """Annealed, with free nats; and scored with all of it."""
     task = objective("denoise", tokenizer, free_nats=free)
     model = model_for("yanmo-autoencoder", task, tokenizer, variational=True).eval()
@@ -554,7 +597,7 @@ def test_every_family_has_an_own_objective_or_none() -> None:
         "bert": "masked", "distilbert": "masked", "roberta": "masked", "xlm-roberta": "masked", "yanmo-ngram-bert": "masked",
         "gpt2": "causal", "llama": "causal", "mistral": "causal", "qwen2": "causal", "qwen3": "causal", "transfo-xl": "causal",
         "yanmo-transformer-xl": "causal", "yanmo-rnn": "causal", "yanmo-gated-cnn": "causal", "xlnet": "permutation",
-        "yanmo-autoencoder": "denoise", "yanmo-cnn": None, "marian": "denoise", "bart": "denoise", "mbart": "denoise",
+        "yanmo-autoencoder": "denoise", "yanmo-cnn": None, "marian": "denoise", "bart": "denoise", "mbart": "denoise", "transformer": "denoise",
         "t5": "span", "mt5": "span",
     }  # fmt: skip
     assert first == expected

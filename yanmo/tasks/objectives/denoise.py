@@ -68,9 +68,10 @@ class Denoise(Rewriting):
         lengths: list[int] = []
         while sum(lengths) < budget:
             lengths.append(min(int(generator.poisson(self.settings.mean_span)), budget - sum(lengths)))
+        spans = np.array(lengths, np.int64)
         # No more insertions than leave the row no longer than it was.
-        empty = [n for n, length in enumerate(lengths) if not length][max(0, budget - np.count_nonzero(lengths)) :]
-        kept, _ = cut(ids, *placed(np.delete(np.array(lengths, np.int64), empty), len(ids), generator))
+        empty = np.flatnonzero(spans == 0)[max(0, budget - np.count_nonzero(spans)) :]
+        kept, _ = cut(ids, *placed(np.delete(spans, empty), len(ids), generator))
         return np.concatenate([part for piece in kept[:-1] for part in (piece, self.mask)] + [kept[-1]])
 
     def loss(self, model: Model, batch: Batch) -> Loss:
