@@ -4,9 +4,9 @@
 `config.json` holds the labels (`id2label`), `yanmo.json` what only Yanmo needs (task, columns, data hashes, versions).
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from yanmo import files, hub, models
 from yanmo import tasks as task_table
 from yanmo.errors import ModelError
-from yanmo.models import gguf, hf
-from yanmo.models.base import LABELLED, Config, Family, answers, heads_fault
+from yanmo.models import gguf, hf, weights
+from yanmo.models.base import LABELLED, Config, Family, answers, believed, heads_fault
 from yanmo.nn.heads import GENERIC
 from yanmo.nn.init import shapes_only
 from yanmo.nn.kernels import quantised
@@ -45,6 +45,7 @@ class Checkpoint:
     fresh: list[str] = field(default_factory=list)  # parameters that the folder lacked and that begin at random
     unknown: list[str] = field(default_factory=list)  # config keys kept but not understood
     folder: Path | None = None  # where it was read
+    origin: dict[str, str] = field(default_factory=dict)  # of a model of a hub: its name, revision and hub
 
     @property
     def config(self) -> Config:
@@ -91,8 +92,12 @@ class Folder:
         """About how many numbers it holds."""
         return sum(file.stat().st_size for file in self.path.glob("*.safetensors")) // 4
 
-    def weights(self) -> dict[str, Tensor]:
-        return hf.read_tensors(self.path)
+    @cached_property
+    def tensors(self) -> dict[str, weights.Stored]:
+        return weights.read_tensors(self.path)
+
+    def weights(self) -> dict[str, weights.Stored]:
+        return self.tensors
 
     def tokenizer(self) -> Tokenizer:
         return tokenizers.load(self.path)
@@ -103,18 +108,19 @@ class Folder:
 
 def source(name: str | Path) -> Folder | gguf.File:
     """What a name stands for, opened: nothing but its config is read yet. Raises ModelError."""
-    path = hub.resolve(name)
+    return _open(hub.resolve(name))
+
+
+def _open(path: Path) -> Folder | gguf.File:
     return gguf.File(path) if path.is_file() else Folder(path)
 
 
 def read_config(folder: Path) -> dict[str, Any]:
     try:
-        content = json.loads((folder / CONFIG).read_text("utf-8"))
+        content = weights.read_json(folder / CONFIG)
     except FileNotFoundError:
         raise ModelError(f"{folder}: no {CONFIG} here, so this is not a model folder") from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise ModelError(f"{folder / CONFIG}: not readable JSON ({error})") from None
-    if not isinstance(content, dict) or not isinstance(content.get("model_type"), str):
+    if not isinstance(content.get("model_type"), str):
         raise ModelError(f"{folder / CONFIG}: expected a JSON object with 'model_type'")
     return content
 
@@ -122,12 +128,10 @@ def read_config(folder: Path) -> dict[str, Any]:
 def read_record(folder: Path) -> dict[str, Any]:
     """The content of yanmo.json; empty for a folder that Yanmo did not make."""
     try:
-        record = json.loads((folder / RECORD).read_text("utf-8"))
+        record = weights.read_json(folder / RECORD)
     except (FileNotFoundError, NotADirectoryError):
         return {}
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{folder / RECORD}: not readable JSON ({error})") from None
-    if not isinstance(record, dict) or not isinstance(record.get("task", {}), dict):
+    if not isinstance(record.get("task", {}), dict):
         raise ModelError(f"{folder / RECORD}: expected a JSON object, and one under 'task'")
     return record
 
@@ -145,10 +149,11 @@ def load(
     Parts of a new head that the folder lacks begin
     at random and are listed in `fresh`; whatever else is missing, unexpected or misshapen is one ModelError.
     """
-    held = source(name)
+    found = hub.find(name)
+    held = _open(found.folder)
     folder, content = held.path, held.content
     family = models.find(content["model_type"])
-    config, unknown = family.config.read(content, str(folder / CONFIG))
+    config, unknown = family.config.read(content, str(folder / CONFIG), len(held.tensors))
     if changes:
         config = replace(
             models.known(family, {**config.content(), **changes}), extra=config.extra, id2label=config.id2label
@@ -160,7 +165,10 @@ def load(
     prefix = next(
         (p for p in (family.prefix, *family.prefixes.values()) if p and any(t.startswith(p) for t in tensors)), ""
     )
-    rules = _rules(family, config, kind, prefix)
+    if family.settle is not None:
+        config = family.settle(config, weights.Opened(tensors))
+    with believed(str(folder / CONFIG)):
+        rules = _rules(family, config, kind, prefix)
     problem = content.get("problem_type")
     if kind == "classify" and labels is None and problem not in (None, "single_label_classification"):
         raise ModelError(
@@ -174,7 +182,7 @@ def load(
         tensors = {
             name: t for name, t in tensors.items() if name in base or name not in {rule.theirs for rule in rules}
         }
-    with shapes_only():  # shapes are compared before a byte is allocated
+    with believed(str(folder / CONFIG)), shapes_only():  # shapes are compared before a byte is allocated
         model = build(family, config, kind)
     if quantisation := content.get("quantization_config"):
         quantised.prepare(model, quantisation)
@@ -197,13 +205,13 @@ def load(
     if task is not None:
         _read_own(task, folder)
     unknown += held.unknown
-    return Checkpoint(model, family, kind, tokenizer, task, held.chat(), record, missing, unknown, folder)
+    return Checkpoint(model, family, kind, tokenizer, task, held.chat(), record, missing, unknown, folder, found.origin)
 
 
 def reload(checkpoint: Checkpoint, folder: Path) -> None:
     """Put the weights of another folder of the same model into `checkpoint`'s model. Optimisers must be made after it."""
     rules = _written_rules(checkpoint)
-    tensors = {**hf.read_tensors(folder), **_read_heads(folder, checkpoint.family, checkpoint.head)}
+    tensors = {**weights.read_tensors(folder), **_read_heads(folder, checkpoint.family, checkpoint.head)}
     hf.load(checkpoint.model, rules, tensors, where=str(folder), ignorable=(), fresh=())
     if checkpoint.task is not None:
         _read_own(checkpoint.task, folder)
@@ -229,23 +237,23 @@ def _rules(family: Family, config: Config, kind: str, prefix: str) -> list[hf.Ru
     return rules + [hf.Same(name, name) for name in (f"{_GENERIC}output.{part}" for part in ("weight", "bias"))]
 
 
-def _read_heads(folder: Path, family: Family, kind: str) -> dict[str, Tensor]:
+def _read_heads(folder: Path, family: Family, kind: str) -> dict[str, weights.Stored]:
     """The tensors of a generic head; none where the family has one of its own."""
     if kind in family.heads or not (folder / HEADS).is_file():
         return {}
-    return {name: tensor for name, tensor in hf.read_file(folder / HEADS).items() if name.startswith(_GENERIC)}
+    return {name: stored for name, stored in weights.header(folder / HEADS).items() if name.startswith(_GENERIC)}
 
 
 def _read_own(task: Task, folder: Path) -> None:
     if (folder / HEADS).is_file():
-        held = hf.read_file(folder / HEADS)
+        held = weights.read_file(folder / HEADS)
         if own := {name: tensor for name, tensor in held.items() if not name.startswith(_GENERIC)}:
             task.take(own)
 
 
 def _own_head(family: Family, content: Mapping[str, Any], record: Mapping[str, Any]) -> str:
-    if record.get("head") in GENERIC:
-        return str(record["head"])
+    if (head := str(record.get("head"))) in GENERIC:
+        return head
     named = content.get("architectures") or [family.heads["base"]]
     if not isinstance(named, list):
         raise ModelError(f"config.json: 'architectures' is {named!r}, expected a list of class names")
@@ -260,7 +268,7 @@ def _labels(content: Mapping[str, Any]) -> list[str]:
     return [str(found[key]) for key in sorted(found, key=int)]
 
 
-def _numbered(rules: Sequence[hf.Rule], tensors: Mapping[str, Tensor]) -> dict[int, str]:
+def _numbered(rules: Sequence[hf.Rule], tensors: Mapping[str, Tensor | weights.Stored]) -> dict[int, str]:
     """Labels for a classifier whose config names none, as Hugging Face numbers them."""
     held = (tensors.get(rule.theirs) for rule in rules if f"{_GENERIC}output.weight" in rule.names)
     return {i: f"LABEL_{i}" for i in range(next((len(tensor) for tensor in held if tensor is not None), 2))}
@@ -280,7 +288,7 @@ def _scales(model: nn.Module, rules: Sequence[hf.Rule]) -> list[hf.Rule]:
         if isinstance(rule, hf.Fused)
         else hf.Same(scale(rule.ours), scale(rule.theirs))
         for rule in rules
-        if names.issuperset(rule.names)
+        if not isinstance(rule, hf.Constant) and names.issuperset(rule.names)
     ]
 
 
@@ -313,8 +321,8 @@ def contents(checkpoint: Checkpoint) -> dict[str, str | dict[str, Tensor]]:
     extra = {
         key: value
         for key, value in checkpoint.config.extra.items()
-        if key not in ("quantization_config", "transformers_version")
-    }
+        if key not in ("quantization_config", "transformers_version", "torch_dtype")
+    } | {"dtype": "float32"}  # whatever was read: so is everything that is written
     if quantisation:
         extra["quantization_config"] = quantisation
     if checkpoint.head == "classify":
@@ -326,7 +334,7 @@ def contents(checkpoint: Checkpoint) -> dict[str, str | dict[str, Tensor]]:
     found: dict[str, str | dict[str, Tensor]] = {
         CONFIG: config.write(family.model_type, family.heads[_class_kind(family, checkpoint.head)]),
         **chats.contents(checkpoint.tokenizer, config.extra, checkpoint.chat),
-        hf.WEIGHTS: tensors,
+        weights.FILE: tensors,
     }
     record = {**checkpoint.record, "yanmo": version("yanmo")}
     if generic:

@@ -1,25 +1,22 @@
 """Tensors <-> modules by rules: with the families' tables, the only code that knows foreign tensor names.
 
 A family yields one list of rules, already expanded over its depth, so that the same table loads and saves. Whatever is missing,
-unexpected or of another shape is ONE ModelError that lists all of it. safetensors only: a pickle can run code when it is opened.
+unexpected or of another shape is ONE ModelError that lists all of it, raised from the headers of the files, before a weight is read.
+safetensors only: a pickle can run code when it is opened. What is written is float32, whatever was read.
 """
 
-import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import safetensors.torch
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from yanmo import machine
 from yanmo.errors import ModelError, gather
 from yanmo.files import Content
-
-WEIGHTS = "model.safetensors"
-_PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.pickle", "*.joblib", "*.npy", "*.h5", "*.msgpack")
+from yanmo.models.weights import DAMAGED, Stored, not_numbers
 
 
 @dataclass(frozen=True)
@@ -97,13 +94,28 @@ class Fused:
         return torch.cat([tensors[name] for name in self.ours], self.axis)
 
 
-Rule = Same | Fused
+@dataclass(frozen=True)
+class Constant:
+    """A tensor that stands there and that a formula gives (Marian's sinusoids): it is written, and not read."""
+
+    theirs: str
+    make: Callable[[], Tensor]
+    names: tuple[str, ...] = ()
+
+    def load(self, tensor: Tensor, shapes: Mapping[str, torch.Size]) -> dict[str, Tensor]:
+        return {}
+
+    def save(self, tensors: Mapping[str, Tensor]) -> Tensor:
+        return self.make()
+
+
+Rule = Same | Fused | Constant
 
 
 def load(
     model: nn.Module,
     rules: Sequence[Rule],
-    tensors: Mapping[str, Tensor],
+    tensors: Mapping[str, Tensor | Stored],
     *,
     where: str,
     ignorable: Sequence[str],
@@ -111,40 +123,58 @@ def load(
 ) -> list[str]:
     """Put foreign tensors into `model` (which may be on the meta device) and return the names of ours that the folder lacks.
 
+    Each is read when all fit, one at a time, so that memory holds the weights once; floating ones become float32.
     fresh: the beginnings of our names that a folder may lack, such as a new task head. ignorable: patterns of foreign names that
-    may be left unread. Raises ModelError with every missing, unexpected or misshapen tensor.
+    may be left unread. Raises ModelError with every missing, unexpected or misshapen tensor, or every one that is not a number.
     """
-    shapes = {name: parameter.shape for name, parameter in model.state_dict().items()}
-    ours: dict[str, Tensor] = {}
+    expected = model.state_dict()
+    shapes = {name: tensor.shape for name, tensor in expected.items()}
+    wrong = f"{where}: the weights do not fit the config (wrong folder, or a file of another model?):"
     faults, known = [], set()
     for rule in rules:
         known.add(rule.theirs)
-        if rule.theirs not in tensors:
-            if not all(name.startswith(tuple(fresh)) for name in rule.names):
-                faults.append(f"missing: {rule.theirs}")
-            continue
-        for name, tensor in rule.load(tensors[rule.theirs], shapes).items():
-            if tensor.shape != shapes[name]:
-                faults.append(f"{rule.theirs}: shape {list(tensor.shape)}, but the config says {list(shapes[name])}")
-            ours[name] = tensor
+        if rule.theirs in tensors:
+            faults += _misfits(rule, tensors[rule.theirs], expected)
+        elif not all(name.startswith(tuple(fresh)) for name in rule.names):
+            faults.append(f"missing: {rule.theirs}")
     patterns = [re.compile(pattern) for pattern in ignorable]
     faults += [
         f"unexpected: {name}"
         for name in tensors
         if name not in known and not any(pattern.fullmatch(name) for pattern in patterns)
     ]
-    gather(
-        faults,
-        f"{where}: the weights do not fit the config (wrong folder, or a file of another model?):",
-        ModelError,
-        shown=12,
-    )
-    cast = {
-        name: tensor.to(torch.float32 if tensor.is_floating_point() else tensor.dtype).clone()
-        for name, tensor in ours.items()
-    }
-    model.load_state_dict(cast, strict=False, assign=True)
+    gather(faults, wrong, ModelError, shown=12)
+    needed, free = sum(tensor.nbytes for tensor in expected.values()), machine.free_memory()
+    if needed > free:
+        raise ModelError(f"{where}: needs {needed / 1e9:,.1f} GB of memory, and {free / 1e9:,.1f} GB are free here")
+    ours: dict[str, Tensor] = {}
+    for rule in rules:
+        if rule.theirs in tensors:
+            stored = tensors[rule.theirs]
+            tensor = stored.read() if isinstance(stored, Stored) else stored.clone()
+            faults += not_numbers(rule.theirs, tensor)
+            for name, part in rule.load(tensor, shapes).items():
+                part = part.float() if part.is_floating_point() else part
+                # A part of a joined tensor would keep the whole in memory.
+                ours[name] = part.clone() if part.untyped_storage().nbytes() > part.nbytes else part
+    gather(faults, f"{where}: {DAMAGED}", ModelError, shown=12)
+    model.load_state_dict(ours, strict=False, assign=True)
     return [name for name in shapes if name not in ours]
+
+
+def _misfits(rule: Rule, stored: Tensor | Stored, expected: Mapping[str, Tensor]) -> list[str]:
+    """What keeps a foreign tensor from being ours, told by its shape and type alone."""
+    shapes = {name: expected[name].shape for name in rule.names}
+    there = f"{rule.theirs}: shape {list(stored.shape)}, but the config says"
+    try:
+        parts = rule.load(torch.empty(stored.shape, dtype=stored.dtype, device="meta"), shapes)
+    except (RuntimeError, IndexError):  # of another number of dimensions
+        return [f"{there} {[list(shape) for shape in shapes.values()]}"]
+    return [f"{there} {list(shapes[name])}" for name, part in parts.items() if part.shape != shapes[name]] + [
+        f"{rule.theirs}: holds {stored.dtype}, expected {'floats' if wanted.is_floating_point() else wanted.dtype}"
+        for wanted in (expected[name] for name in parts)
+        if (stored.dtype != wanted.dtype) and not (stored.dtype.is_floating_point and wanted.is_floating_point())
+    ]
 
 
 def save(model: nn.Module, rules: Sequence[Rule]) -> dict[str, Tensor]:
@@ -165,52 +195,9 @@ def content(tensors: dict[str, Tensor]) -> Content:
     return lambda path: safetensors.torch.save_file(tensors, path, metadata={"format": "pt"})
 
 
-def rename(tensors: Mapping[str, Tensor], aliases: Mapping[str, str]) -> dict[str, Tensor]:
+def rename(tensors: Mapping[str, Tensor | Stored], aliases: Mapping[str, str]) -> dict[str, Tensor | Stored]:
     """The tensors under today's names; aliases: ending of an older name -> today's."""
     old = {name: end for name in tensors for end in aliases if name.endswith(end)}
     return {
         name.removesuffix(old[name]) + aliases[old[name]] if name in old else name: t for name, t in tensors.items()
     }
-
-
-def read_tensors(folder: Path) -> dict[str, Tensor]:
-    """All tensors of a Hugging Face folder: model.safetensors, or the shards that model.safetensors.index.json names."""
-    index = folder / f"{WEIGHTS}.index.json"
-    if (folder / WEIGHTS).is_file():
-        files = [folder / WEIGHTS]
-    elif index.is_file():
-        try:
-            names = sorted(set(json.loads(index.read_text("utf-8"))["weight_map"].values()))
-        except (ValueError, KeyError, AttributeError) as error:
-            raise ModelError(
-                f"{index}: not an index of shards ({error}); expected a JSON object with 'weight_map'"
-            ) from None
-        strangers = [name for name in names if Path(name).name != name]
-        gather([f"{name!r}" for name in strangers], f"{index}: names files outside its folder:", ModelError)
-        files = [folder / name for name in names]
-    else:
-        raise ModelError(_no_weights(folder))
-    tensors: dict[str, Tensor] = {}
-    for file in files:
-        tensors |= read_file(file)
-    return tensors
-
-
-def read_file(file: Path) -> dict[str, Tensor]:
-    """The tensors of one safetensors file."""
-    try:
-        with safe_open(file, framework="pt") as opened:
-            return {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 (not a dict)
-    except (OSError, SafetensorError) as error:
-        raise ModelError(f"{file}: not a readable safetensors file ({error}). Fetch or save the folder anew.") from None
-
-
-def _no_weights(folder: Path) -> str:
-    pickles = sorted(path.name for pattern in _PICKLES for path in folder.glob(pattern))
-    if not pickles:
-        return f"{folder}: no weights here. A model folder holds {WEIGHTS} beside config.json; was the run finished?"
-    return (
-        f"{folder}: only {', '.join(pickles)}: a format that can run code when it is opened, so Yanmo does not. Where you trust the file, "
-        f'rewrite it elsewhere: python -c "from transformers import AutoModel; '
-        f"AutoModel.from_pretrained('{folder}').save_pretrained('{folder}-safe')\""
-    )
