@@ -30,7 +30,7 @@ class Settings(Block):
         default_factory=lambda: {"masked": 1.0, "next": 1.0},
         description="the weight of each part: masked, and one of next and order",
     )
-    masked: Masking = Field(default_factory=Masking, description="how the masked part chooses")
+    masking: Masking = Field(default_factory=Masking, description="how the masked part chooses")
 
     @field_validator("parts")
     @classmethod
@@ -53,7 +53,7 @@ class Combined(Objective):
         super().__init__(settings, tokenizer)
         self.pair = next(name for name in _PAIRS if name in settings.parts)
         self.pairs = Pairs(tokenizer, self.pair, settings.max_length)
-        self.masker = Masker(settings.masked, tokenizer, self.ordinary)
+        self.masker = Masker(settings.masking, tokenizer, self.ordinary)
 
     @property
     def row_length(self) -> int:
