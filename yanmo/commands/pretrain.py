@@ -38,15 +38,13 @@ class Settings(runs.Common):
     def _name_objective(cls, content: dict[str, Any]) -> dict[str, Any]:
         """An objective's keys without its name are those of the family's own."""
         given, model = content.get("objective"), content.get("model")
-        if not isinstance(given, dict) or "name" in given or not isinstance(model, dict):
+        if not isinstance(given, dict) or "name" in given or not isinstance(model, dict) or _is_far(model.get("base")):
             return content
         try:
-            return {
-                **content,
-                "objective": {"name": admit(_family(model.get("base"), model.get("family")), None), **given},
-            }
+            own = admit(_family(model.get("base"), model.get("family")), None)
         except YanmoError:  # told when the run begins
             return content
+        return {**content, "objective": {"name": own, **given}}
 
 
 def pretrain(settings_file: str | Path | None = None, **keys: Any) -> dict[str, Any]:
@@ -65,11 +63,17 @@ def command(words: Words[Settings]) -> dict[str, Any]:
         raise SettingsError(
             "data.train: no text to pre-train on. Give files: yanmo pretrain text.txt, or data.train=text.txt"
         )
-    asked.objective = _objective(asked)
+    if not _is_far(asked.model.base):
+        asked.objective = _objective(asked)
+    elif asked.objective is not None and "name" not in asked.objective.model_fields_set:
+        raise SettingsError(
+            f"objective.name: say which, beside its keys; what fits {asked.model.base} is not known yet"
+        )
     with runs.hold(asked) as run:
         if run.finished:
             return runs.already(run, asked.train.save.every)
         asked = asked.model_copy(update={"model": run.pinned(asked.model)})
+        asked.objective = _objective(asked)
         cutter = corpus.cutter(asked.data, asked.tokenizer)
         saving.enough_room(run, beginning.expected(asked.model, cutter), asked.train)
         device = machine.prepare(asked.machine)
@@ -84,21 +88,23 @@ def command(words: Words[Settings]) -> dict[str, Any]:
     return metrics
 
 
+def _is_far(base: str | None) -> bool:
+    """Whether a base is to be fetched, which is done when the run is held."""
+    return base is not None and not Path(base).expanduser().exists()
+
+
 def _family(base: str | None, family: str | None) -> Family:
-    """The family that is trained, told before anything else is read."""
     if base is not None:
         return models.find(checkpoint.source(base).content["model_type"])
-    return models.find(family or models.FAMILY)
+    try:
+        return models.find(family or models.FAMILY)
+    except ModelError as error:
+        raise SettingsError(f"model.family: {error}") from None
 
 
 def _objective(asked: Settings) -> Any:
     """The settings of the objective: the family's own where none is named. Raises SettingsError where the two do not go together."""
-    try:
-        family = _family(asked.model.base, asked.model.family)
-    except ModelError as error:
-        if asked.model.base is not None:
-            raise
-        raise SettingsError(f"model.family: {error}") from None
+    family = _family(asked.model.base, asked.model.family)
     given: Block | None = asked.objective
     keys = {} if given is None else given.model_dump(exclude_unset=True)
     name = admit(family, keys.pop("name", None))

@@ -603,3 +603,14 @@ def test_every_family_has_an_own_objective_or_none() -> None:
     }  # fmt: skip
     assert first == expected
     assert objectives_of(models.find("bert")) == ["masked", "next", "order", "combined"]
+
+
+def test_the_words_of_rjieba() -> None:
+    pytest.importorskip("rjieba")
+    words.segmenter.cache_clear()
+    text = "我们在北京大学学习自然语言处理"
+    cutter = tokenizers.train([text] * 3, TokenizerSettings(kind="wordpiece", vocab=100))
+    ids = np.array(cutter.encode(text, special=False))
+    parts = np.split(ids, np.flatnonzero(words.Words(cutter).begins(ids))[1:])
+    assert ["".join(cutter.decode(part.tolist()).split()) for part in parts] == words.segmenter()(text)
+    assert "北京大学" in words.segmenter()(text)
