@@ -63,17 +63,11 @@ def command(words: Words[Settings]) -> dict[str, Any]:
         raise SettingsError(
             "data.train: no text to pre-train on. Give files: yanmo pretrain text.txt, or data.train=text.txt"
         )
-    if not _is_far(asked.model.base):
-        asked.objective = _objective(asked)
-    elif asked.objective is not None and "name" not in asked.objective.model_fields_set:
-        raise SettingsError(
-            f"objective.name: say which, beside its keys; what fits {asked.model.base} is not known yet"
-        )
+    asked.objective = _objective(asked)
     with runs.hold(asked) as run:
         if run.finished:
             return runs.already(run, asked.train.save.every)
         asked = asked.model_copy(update={"model": run.pinned(asked.model)})
-        asked.objective = _objective(asked)
         cutter = corpus.cutter(asked.data, asked.tokenizer)
         saving.enough_room(run, beginning.expected(asked.model, cutter), asked.train)
         device = machine.prepare(asked.machine)
@@ -89,7 +83,7 @@ def command(words: Words[Settings]) -> dict[str, Any]:
 
 
 def _is_far(base: str | None) -> bool:
-    """Whether a base is to be fetched, which is done when the run is held."""
+    """Whether a base is to be fetched."""
     return base is not None and not Path(base).expanduser().exists()
 
 
@@ -102,12 +96,24 @@ def _family(base: str | None, family: str | None) -> Family:
         raise SettingsError(f"model.family: {error}") from None
 
 
+def _begun(asked: Settings) -> str | None:
+    """What a run learns by that goes on from a base on a hub: its settings say it, since the commit that it began with is fetched once
+    the run is held."""
+    path = asked.run / runs.SETTINGS
+    if asked.force or not _is_far(asked.model.base) or not path.is_file():
+        return None
+    saved = settings.read_file(path)[0].get("objective")
+    name = saved.get("name") if isinstance(saved, dict) else None
+    return name if name in OBJECTIVES else None
+
+
 def _objective(asked: Settings) -> Any:
     """The settings of the objective: the family's own where none is named. Raises SettingsError where the two do not go together."""
-    family = _family(asked.model.base, asked.model.family)
     given: Block | None = asked.objective
     keys = {} if given is None else given.model_dump(exclude_unset=True)
-    name = admit(family, keys.pop("name", None))
+    name = keys.pop("name", None)
+    begun = _begun(asked)
+    name = (name or begun) if begun else admit(_family(asked.model.base, asked.model.family), name)
     schema: Any = OBJECTIVES[name][0]
     return settings.build(schema, {"name": name, **keys}, {key: f"objective.{key}=" for key in keys})
 

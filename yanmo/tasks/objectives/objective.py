@@ -4,6 +4,7 @@ An objective says what a batch is (`batch`) and at which states its labels are s
 """
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -20,7 +21,7 @@ from yanmo.text.sources import Example
 from yanmo.text.tokenizer import Tokenizer
 
 
-class Objective:
+class Objective(ABC):
     """A Task over rows of documents between special tokens. Labels are token ids (n,), or (n, columns) with these in the first."""
 
     name: ClassVar[str]
@@ -49,8 +50,8 @@ class Objective:
             return list(examples)
         return self.tokenizer.tokenise(examples, self.row_length)
 
-    def batch(self, examples: Sequence[Example], key: Key | None) -> Batch:
-        raise NotImplementedError
+    @abstractmethod
+    def batch(self, examples: Sequence[Example], key: Key | None) -> Batch: ...
 
     def states(self, model: Model, batch: Batch) -> Tensor:
         """The states that say the labels: (n, width)."""
