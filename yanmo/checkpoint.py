@@ -165,9 +165,9 @@ def load(
     prefix = next(
         (p for p in (family.prefix, *family.prefixes.values()) if p and any(t.startswith(p) for t in tensors)), ""
     )
-    if family.settle is not None:
-        config = family.settle(config, weights.Opened(tensors))
     with believed(str(folder / CONFIG)):
+        if family.settle is not None:
+            config = family.settle(config, weights.Opened(tensors))
         rules = _rules(family, config, kind, prefix)
     problem = content.get("problem_type")
     if kind == "classify" and labels is None and problem not in (None, "single_label_classification"):

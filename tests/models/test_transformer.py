@@ -12,7 +12,9 @@ import yanmo
 from tests.families import TINY_MARIAN, TINY_PAIR
 from yanmo import beginning, checkpoint, models
 from yanmo.checkpoint import Checkpoint
+from yanmo.compression.quantise import quantise
 from yanmo.decoding.loop import follow
+from yanmo.engine import Engine
 from yanmo.errors import ModelError
 from yanmo.models import ModelSettings, hf
 from yanmo.models.base import Memory
@@ -99,6 +101,13 @@ def test_a_translator_from_an_encoder(tmp_path: Path) -> None:
         hidden = tagger.model.encode(run)  # type: ignore[operator]
         expected = tagger.model.task_head(hidden, run.starts, run.ends)  # type: ignore[operator]
         assert torch.equal(tagger.model.head(hidden, run), expected)  # type: ignore[operator]
+
+
+def test_int8_beside_the_sinusoids(tmp_path: Path) -> None:
+    opened, ids = made(head="base"), torch.tensor([[5, 6, 7]])
+    quantise(opened.model)
+    checkpoint.write(tmp_path, opened)
+    assert torch.equal(yanmo.load(tmp_path).hidden(ids), Engine(opened, torch.device("cpu")).hidden(ids))
 
 
 def test_the_engine_says_what_it_needs(tmp_path: Path) -> None:
