@@ -103,7 +103,7 @@ class Objective(ABC):
     def tensors(self) -> dict[str, Tensor]:
         return {}
 
-    def take(self, tensors: dict[str, Tensor]) -> None:
+    def take(self, tensors: dict[str, Tensor]) -> None:  # noqa: B027 (an objective owns nothing)
         pass
 
     def record(self) -> Mapping[str, Any]:
