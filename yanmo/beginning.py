@@ -33,6 +33,7 @@ def start(
     longest: int,
     labels: Sequence[str] | None = None,
     documents: Callable[[Tokenizer], Sequence[np.ndarray]] | None = None,
+    more: Sequence[str] = (),
 ) -> Checkpoint:
     """What a training run in `folder` begins with: `model.base` with the head that the task needs (and, beside `tokenizer.base`, with
     the tokens that this one adds to its own), or a fresh model whose tokeniser is the folder's own when the run goes on, else the one
@@ -41,6 +42,7 @@ def start(
     documents: the token ids of the texts, where they are needed for more than this; what a family learns from the text it learns
     from them.
     longest: of the rows, in tokens; a model with fewer positions is a SettingsError.
+    more: special tokens that a tokeniser trained here has beside the usual ones.
     """
     models.check(settings, tokenizer)
     if settings.base is not None:
@@ -69,7 +71,7 @@ def start(
     if resuming:
         cutter = tokenizers.load(folder)
     else:
-        cutter = tokenizers.load(tokenizer.base) if tokenizer.base else tokenizers.train(texts, tokenizer)
+        cutter = tokenizers.load(tokenizer.base) if tokenizer.base else tokenizers.train(texts, tokenizer, more)
     values: dict[str, Any] = {"vocab_size": cutter.size}
     if labels is not None:
         values["id2label"] = {str(i): label for i, label in enumerate(labels)}

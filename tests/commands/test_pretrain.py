@@ -10,8 +10,10 @@ import pytest
 
 import yanmo
 from tests.reliability.rows import TINY
+from yanmo import models
 from yanmo.__main__ import main
 from yanmo.errors import DataError, SettingsError, YanmoError
+from yanmo.tasks import objectives_of
 from yanmo.text import tokens
 from yanmo.text.tokenizer import Tokenizer
 
@@ -138,3 +140,87 @@ def test_encode_says_what_it_needs(words: list[str], data: Path, monkeypatch: py
     monkeypatch.chdir(data)
     assert main(words) == 2
     assert "yanmo tokenizer encode FILE... tokenizer.base=FOLDER out=SHARDS" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("model", "objective", "said"),
+    [
+        ({"family": "gpt2"}, {"name": "masked"}, "objective 'masked' does not fit 'gpt2'; fits: causal$"),
+        ({}, {"name": "causal"}, "objective 'causal' does not fit 'bert'; fits: masked"),
+        ({"family": "yanmo-cnn"}, None, "no objective fits 'yanmo-cnn': it learns from labels only"),
+        ({"family": "gpt2"}, {"rate": 0.2}, "unknown key 'objective.rate'"),
+        ({"family": "gtp2"}, {"max_length": 16}, "model.family: model_type 'gtp2' is not a family"),
+        ({}, {"name": "maskd"}, "objective: no such name; known: masked, causal"),
+    ],
+)
+def test_an_objective_that_does_not_fit_is_refused_before_anything_is_read(
+    model: dict[str, Any], objective: Any, said: str, tmp_path: Path
+) -> None:
+    keys: dict[str, Any] = {"model": model, **({"objective": objective} if objective else {})}
+    with pytest.raises(SettingsError, match=said):
+        yanmo.pretrain(**keys, data={"train": str(tmp_path / "nosuch.txt")}, run=str(tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+
+
+BART = {"d_model": 16} | {
+    f"{side}_{key}": n
+    for side in ("encoder", "decoder")
+    for key, n in (("layers", 1), ("attention_heads", 2), ("ffn_dim", 32))
+}
+LLAMA = {**TINY, "num_key_value_heads": 2}
+RNN = {"hidden_size": 16, "num_hidden_layers": 1}
+TXL = {"d_model": 16, "n_layer": 1, "n_head": 2, "d_inner": 32}
+T5 = {"d_model": 16, "num_layers": 1, "num_heads": 2, "d_kv": 8, "d_ff": 32}
+GPT2 = {"n_embd": 16, "n_layer": 1, "n_head": 2}
+SIZES: dict[str, dict[str, Any]] = {
+    **dict.fromkeys(("bert", "roberta", "xlm-roberta", "yanmo-ngram-bert"), TINY),
+    "distilbert": {"dim": 16, "n_layers": 1, "n_heads": 2, "hidden_dim": 32},
+    "gpt2": GPT2,
+    **dict.fromkeys(("llama", "mistral", "qwen2", "qwen3"), LLAMA),
+    **dict.fromkeys(("transfo-xl", "yanmo-transformer-xl", "xlnet"), TXL),
+    "yanmo-rnn": RNN,
+    "yanmo-gated-cnn": RNN,
+    **dict.fromkeys(("transformer", "marian", "bart", "mbart"), BART),
+    **dict.fromkeys(("t5", "mt5"), T5),
+    "yanmo-autoencoder": {
+        "encoder": {"model_type": "bert", **TINY},
+        "decoder": {"model_type": "gpt2", **GPT2},
+        "latent_size": 8,
+        "variational": True,
+    },
+}
+FITTING = [(family, name) for family in models.FAMILIES for name in objectives_of(models.find(family))]
+
+
+@pytest.mark.parametrize(("family", "name"), FITTING, ids=map(" ".join, FITTING))
+def test_every_family_learns_by_every_objective_that_it_admits(
+    family: str, name: str, data: Path, tmp_path: Path
+) -> None:
+    """Two steps from text; the folder opens again with its task, and its held-out scores are found again."""
+    keys: dict[str, Any] = {
+        "model": {"family": family, "size": SIZES[family]},
+        "machine": {"threads": 1},
+        "train": {"steps": 2, "batch_tokens": 256, "evaluations": 1},
+        "tokenizer": {"vocab": 150},
+        "objective": {"name": name, "max_length": 16},
+    }
+    (tmp_path / "dev.txt").write_text("ink stone brush paper. brush ink\npaper stone ink ink.\n" * 20)
+    given = {"train": str(data / "a.txt"), "dev": str(tmp_path / "dev.txt")}
+    found = yanmo.pretrain(**keys, data=given, run=str(tmp_path / "run"))
+    assert found["cost"]["steps"] == 2 and found["dev"]["rows"] > 0
+    opened = yanmo.load(tmp_path / "run")
+    assert opened.task is not None and opened.task.name == name
+    assert opened.checkpoint.head == opened.task.head
+    again = yanmo.evaluate(tmp_path / "run", data={"test": str(tmp_path / "dev.txt")}, machine={"threads": 1})["test"]
+    assert again == pytest.approx(found["dev"], rel=1e-4)
+
+
+def test_a_run_goes_on_from_a_folder_by_its_familys_own_objective(data: Path, tmp_path: Path) -> None:
+    """Also where the folder stands among the words and only some of the objective's keys are given."""
+    common = [f"{data}/a.txt", "train.steps=2", "train.evaluations=1", "machine.threads=1"]
+    first = [f"model.size={json.dumps(GPT2)}", "model.family=gpt2", "tokenizer.vocab=150", f"run={tmp_path}/first"]
+    assert main(["pretrain", *common, *first]) == 0
+    assert main(["pretrain", f"{tmp_path}/first", *common, "objective.max_length=12", f"run={tmp_path}/second"]) == 0
+    record = json.loads((tmp_path / "second" / "yanmo.json").read_text())
+    assert record["task"] == {"name": "causal", "max_length": 12}
+    assert main(["pretrain", f"{tmp_path}/first", *common, "objective.name=masked", f"run={tmp_path}/third"]) == 2

@@ -14,6 +14,13 @@ from yanmo.text import sources, tokenizer, tokens
 from yanmo.train import track
 
 TINY = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+GPT2 = {"n_embd": 16, "n_layer": 1, "n_head": 2}
+PARTS = {
+    "encoder": {"model_type": "bert", **TINY},
+    "decoder": {"model_type": "gpt2", **GPT2},
+    "latent_size": 8,
+    "variational": True,
+}
 GOOD, BAD = (
     ["good", "great", "fine", "lovely", "superb", "nice"],
     ["bad", "awful", "poor", "dull", "dreadful", "boring"],
@@ -29,12 +36,29 @@ class Row:
     text: str = "text.txt"  # what is pre-trained on
 
 
+# One more for each objective: the family that learns by it, and how.
+OBJECTIVES: dict[str, dict[str, Any]] = {
+    "causal": {"model": {"family": "gpt2", "size": GPT2}},
+    "masked words, static": {"objective": {"unit": "word", "static": True}},
+    "permutation": {"model": {"family": "xlnet", "size": {"d_model": 16, "n_layer": 1, "n_head": 2, "d_inner": 32}}},
+    "span": {
+        "model": {"family": "t5", "size": {"d_model": 16, "num_layers": 1, "num_heads": 2, "d_kv": 8, "d_ff": 32}}
+    },
+    "denoise": {
+        "model": {"family": "yanmo-rnn", "size": {"hidden_size": 16, "num_hidden_layers": 1}},
+        "objective": {"name": "denoise", "delete": 0.1},
+    },
+    "denoise, variational": {"model": {"family": "yanmo-autoencoder", "size": PARTS}},
+    "order": {"objective": {"name": "order"}},
+    "masked and next": {"objective": {"name": "combined"}},
+}
 ROWS = {
     "masked": Row("pretrain"),
     "classify": Row("finetune"),
     "classify, averaged": Row("finetune", {"average": 0.9}),
     "masked, accumulated, rolling back": Row("pretrain", {"accumulate": 2, "on_fault": "rollback", "spike": 6.0}),
     "masked, from shards": Row("pretrain", text="shards"),
+    **{name: Row("pretrain", more=more) for name, more in OBJECTIVES.items()},
 }
 
 
@@ -72,7 +96,8 @@ def settings(row: Row, data: Path, run: Path, **train: Any) -> dict[str, Any]:
         **row.more,
     }
     if row.verb == "pretrain":
-        return {**common, "data": {"train": str(data / row.text)}, "objective": {"max_length": 16}}
+        objective = {"max_length": 16, **row.more.get("objective", {})}
+        return {**common, "data": {"train": str(data / row.text)}, "objective": objective}
     rows = {name: str(data / f"{name}.tsv") for name in ("train", "dev", "test")}
     return {**common, "data": rows, "task": {"max_length": 16, "token_dropout": 0.1}}
 

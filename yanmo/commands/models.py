@@ -13,7 +13,7 @@ from yanmo.nn.heads import GENERIC
 from yanmo.nn.init import shapes_only
 from yanmo.progress import say
 from yanmo.settings import Block, Words
-from yanmo.tasks import TASKS
+from yanmo.tasks import TASKS, objectives_of
 from yanmo.text.tokenizer import VOCAB
 
 
@@ -47,6 +47,7 @@ def _row(family: Family) -> dict[str, Any]:
         "about": family.about,
         "paper": family.paper,
         "heads": {kind: HEADS[kind] for kind in kinds},
+        "objectives": objectives_of(family),
         "tasks": [name for name, (_, task) in TASKS.items() if task.head in kinds],
         "writes_text": any(kind in kinds for kind in ("causal", "seq2seq")),
         "sizes": list(family.sizes),
@@ -59,6 +60,7 @@ def _lines(name: str, row: dict[str, Any]) -> list[str]:
         f"{name}: {row['about']}",
         f"    from {row['paper']}",
         f"    learns from text: {learns}{' (so it writes text, too)' if row['writes_text'] else ''}",
+        f"    objectives: {', '.join(row['objectives']) or 'none'}",
         f"    heads: {', '.join(row['heads'])}; tasks: {', '.join(row['tasks'])}; sizes: {', '.join(row['sizes'])}",
     ]
 

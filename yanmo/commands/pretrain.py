@@ -4,15 +4,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from yanmo import beginning, checkpoint, fit, machine, runs, saving, settings
-from yanmo.errors import SettingsError
+from yanmo import beginning, checkpoint, fit, machine, models, runs, saving, settings
+from yanmo.errors import ModelError, SettingsError, YanmoError
 from yanmo.models import ModelSettings
+from yanmo.models.base import Family
 from yanmo.progress import bar, say
-from yanmo.settings import Words
-from yanmo.tasks import OBJECTIVES, make, one_of
-from yanmo.tasks.objectives.masked import Settings as Masked
+from yanmo.settings import Block, Words
+from yanmo.tasks import OBJECTIVES, admit, make, one_of
 from yanmo.text import corpus
 from yanmo.text.tokenizer import TokenizerSettings
 from yanmo.train import settings as training
@@ -28,8 +28,23 @@ class Settings(runs.Common):
     model: ModelSettings = Field(default_factory=ModelSettings)
     tokenizer: TokenizerSettings = Field(default_factory=TokenizerSettings)
     data: corpus.Texts = Field(default_factory=corpus.Texts)
-    objective: one_of(OBJECTIVES) = Field(default_factory=Masked)  # type: ignore[valid-type]
+    objective: one_of(OBJECTIVES) | None = Field(  # type: ignore[valid-type]
+        None, description=f"what to learn from the text: {', '.join(OBJECTIVES)}; null: the family's own"
+    )
     train: Train = Field(default_factory=Train)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_objective(cls, content: dict[str, Any]) -> dict[str, Any]:
+        """An objective's keys without its name are those of the family's own."""
+        given, model = content.get("objective"), content.get("model")
+        if not isinstance(given, dict) or "name" in given or not isinstance(model, dict) or _is_far(model.get("base")):
+            return content
+        try:
+            own = admit(_family(model.get("base"), model.get("family")), None)
+        except YanmoError:  # told when the run begins
+            return content
+        return {**content, "objective": {"name": own, **given}}
 
 
 def pretrain(settings_file: str | Path | None = None, **keys: Any) -> dict[str, Any]:
@@ -48,6 +63,7 @@ def command(words: Words[Settings]) -> dict[str, Any]:
         raise SettingsError(
             "data.train: no text to pre-train on. Give files: yanmo pretrain text.txt, or data.train=text.txt"
         )
+    asked.objective = _objective(asked)
     with runs.hold(asked) as run:
         if run.finished:
             return runs.already(run, asked.train.save.every)
@@ -61,9 +77,45 @@ def command(words: Words[Settings]) -> dict[str, Any]:
         run.begin(text.inputs, job.checkpoint.tokenizer, job.checkpoint.origin)
         metrics = fit.conclude(job, run, fit.fit(job, run))
     score = metrics["dev"]
-    said = f"held-out loss {score['loss']:.3f}, {score['accuracy']:.1%} of masked tokens guessed"
+    said = f"held-out loss {score['loss']:.3f}, {score['accuracy']:.1%} guessed"
     say(f"{asked.run}: {said}, {metrics['cost']['seconds']:.0f} s")
     return metrics
+
+
+def _is_far(base: str | None) -> bool:
+    """Whether a base is to be fetched."""
+    return base is not None and not Path(base).expanduser().exists()
+
+
+def _family(base: str | None, family: str | None) -> Family:
+    if base is not None:
+        return models.find(checkpoint.source(base).content["model_type"])
+    try:
+        return models.find(family or models.FAMILY)
+    except ModelError as error:
+        raise SettingsError(f"model.family: {error}") from None
+
+
+def _begun(asked: Settings) -> str | None:
+    """What a run learns by that goes on from a base on a hub: its settings say it, since the commit that it began with is fetched once
+    the run is held."""
+    path = asked.run / runs.SETTINGS
+    if asked.force or not _is_far(asked.model.base) or not path.is_file():
+        return None
+    saved = settings.read_file(path)[0].get("objective")
+    name = saved.get("name") if isinstance(saved, dict) else None
+    return name if name in OBJECTIVES else None
+
+
+def _objective(asked: Settings) -> Any:
+    """The settings of the objective: the family's own where none is named. Raises SettingsError where the two do not go together."""
+    given: Block | None = asked.objective
+    keys = {} if given is None else given.model_dump(exclude_unset=True)
+    name = keys.pop("name", None)
+    begun = _begun(asked)
+    name = (name or begun) if begun else admit(_family(asked.model.base, asked.model.family), name)
+    schema: Any = OBJECTIVES[name][0]
+    return settings.build(schema, {"name": name, **keys}, {key: f"objective.{key}=" for key in keys})
 
 
 def prepare(
@@ -77,20 +129,22 @@ def prepare(
 ) -> fit.Job:
     """The model, the objective and the tokenised rows of a run in `folder`, ready to be fitted."""
     torch.manual_seed(asked.seed)
+    objective = _objective(asked)
+    kind = OBJECTIVES[objective.name][1]
     with bar("tokeniser and model"):
-        longest = asked.objective.max_length
         opened = beginning.start(
             asked.model,
             cutter,
-            "masked",
+            kind.head,
             folder=folder,
             resuming=resuming,
             texts=text.texts,
-            longest=longest,
+            longest=objective.max_length,
             documents=text.documents,
+            more=kind.tokens,
         )
-        task = make(asked.objective, opened.tokenizer)
-        rows, held_out = text.rows(opened.tokenizer, longest)
+        task: Any = make(objective, opened.tokenizer)
+        rows, held_out = text.rows(opened.tokenizer, task.row_length)
     return fit.Job(
         "pre-training",
         opened,

@@ -155,8 +155,9 @@ def load(
             faults += not_numbers(rule.theirs, tensor)
             for name, part in rule.load(tensor, shapes).items():
                 part = part.float() if part.is_floating_point() else part
-                # A part of a joined tensor would keep the whole in memory.
-                ours[name] = part.clone() if part.untyped_storage().nbytes() > part.nbytes else part
+                # A part of a joined tensor would keep the whole in memory; and a matrix that lies the other way round is multiplied with
+                # other roundings, so that a resumed run would leave the path of the whole one.
+                ours[name] = (part.clone() if part.untyped_storage().nbytes() > part.nbytes else part).contiguous()
     gather(faults, f"{where}: {DAMAGED}", ModelError, shown=12)
     model.load_state_dict(ours, strict=False, assign=True)
     return [name for name in shapes if name not in ours]

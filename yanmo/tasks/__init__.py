@@ -3,30 +3,71 @@
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Union
 
-from pydantic import Field, ValidationError
+from pydantic import Discriminator, Tag, ValidationError
 
-from yanmo.errors import ModelError
+from yanmo.errors import ModelError, SettingsError
+from yanmo.models.base import Family
 from yanmo.tasks import classify
 from yanmo.tasks.base import Task
-from yanmo.tasks.objectives import masked
+from yanmo.tasks.objectives import causal, combined, denoise, masked, permutation, sentences, span
 from yanmo.text.tokenizer import Tokenizer
 
-# name -> (settings, the task made of settings, tokeniser and labels)
-OBJECTIVES = {"masked": (masked.Settings, lambda settings, tokenizer, labels: masked.Masked(settings, tokenizer))}
+# name -> (settings, what is made of settings and tokeniser)
+OBJECTIVES: dict[str, tuple[Any, Any]] = {
+    "masked": (masked.Settings, masked.Masked),
+    "causal": (causal.Settings, causal.Causal),
+    "permutation": (permutation.Settings, permutation.Permutation),
+    "denoise": (denoise.Settings, denoise.Denoise),
+    "span": (span.Settings, span.Span),
+    "next": (sentences.Settings, sentences.NextSentence),
+    "order": (sentences.OrderSettings, sentences.SentenceOrder),
+    "combined": (combined.Settings, combined.Combined),
+}
+# name -> (settings, what is made of settings, tokeniser and labels)
 TASKS = {"classify": (classify.Settings, classify.Classify)}
+# What a family learns by, its own objective first, where that is not all that its heads admit in the order above.
+OWN = {"t5": ("span", "denoise"), "mt5": ("span", "denoise"), "yanmo-autoencoder": ("denoise",)}
+
+
+def objectives_of(family: Family) -> list[str]:
+    """The names of the objectives that a family admits, its own first."""
+    fitting = [name for name, (_, objective) in OBJECTIVES.items() if objective.head in family.heads]
+    return list(OWN.get(family.model_type, fitting))
+
+
+def admit(family: Family, objective: str | None) -> str:
+    """The objective's name (None: the family's own). Raises SettingsError, with those that fit, for one that the family does not admit."""
+    fitting = objectives_of(family)
+    if objective is None and fitting:
+        return fitting[0]
+    if objective not in fitting:
+        asked = "no objective fits" if objective is None else f"objective '{objective}' does not fit"
+        fits = f"; fits: {', '.join(fitting)}" if fitting else ": it learns from labels only (yanmo finetune)"
+        raise SettingsError(f"objective.name: {asked} '{family.model_type}'{fits}")
+    return objective
 
 
 def one_of(table: Mapping[str, Any]) -> Any:
-    """The type of a settings field that may be any row of a table, chosen by its `name`."""
-    variants = tuple(settings for settings, _ in table.values())
-    return Annotated[Union[variants], Field(discriminator="name")] if len(variants) > 1 else variants[0]  # noqa: UP007 (made at run time)
+    """The type of a settings field that may be any row of a table, chosen by its `name`; without one, the first row."""
+
+    def name(given: Any) -> str:
+        said = given.get("name") if isinstance(given, dict) else getattr(given, "name", None)
+        return str(said or next(iter(table)))
+
+    variants = tuple(Annotated[settings, Tag(name)] for name, (settings, _) in table.items())
+    if len(variants) == 1:
+        return table[name({})][0]
+    fault = f"no such name; known: {', '.join(table)}"
+    chosen = Discriminator(name, custom_error_type="name", custom_error_message=fault)
+    return Annotated[Union[variants], chosen]  # noqa: UP007 (made at run time)
 
 
 def make(settings: Any, tokenizer: Tokenizer, labels: Sequence[str] = ()) -> Task:
     """The task that `settings` describe."""
-    _, build = (OBJECTIVES | TASKS)[settings.name]
-    task: Task = build(settings, tokenizer, labels)
-    return task
+    if settings.name in OBJECTIVES:
+        objective: Task = OBJECTIVES[settings.name][1](settings, tokenizer)
+        return objective
+    return TASKS[settings.name][1](settings, tokenizer, labels)
 
 
 def restore(record: Mapping[str, Any], tokenizer: Tokenizer, labels: Sequence[str] = ()) -> Task:

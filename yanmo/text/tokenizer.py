@@ -212,19 +212,22 @@ def load(path: Path) -> Tokenizer:
     return Tokenizer(tokenizer_file.read(file))
 
 
-def train(texts: Sequence[str], settings: TokenizerSettings) -> Tokenizer:
+def train(texts: Sequence[str], settings: TokenizerSettings, more: Sequence[str] = ()) -> Tokenizer:
     """A new tokeniser; equal texts give an equal one. Every kind ends rows in BERT's way ([CLS] a [SEP] b [SEP]).
 
-    Raises SettingsError where the vocabulary asked for can't be made."""
+    more: special tokens beside the usual ones, numbered behind the others. Raises SettingsError where the vocabulary asked for can't be
+    made."""
     kind, vocab = settings.kind or KIND, settings.vocab or VOCAB
     try:
-        return Tokenizer(vocabulary.train(texts, kind, vocab))
+        inner = vocabulary.train(texts, kind, vocab)
     except Exception as error:
         if type(error) not in (Exception, ValueError):  # tokenizers raises a bare Exception
             raise
         raise SettingsError(
             f"tokenizer.vocab: {vocab} can't be made ({error}). Raise it, or choose another tokenizer.kind"
         ) from None
+    inner.add_special_tokens(list(more))
+    return Tokenizer(inner)
 
 
 def add(old: Tokenizer, words: Sequence[str]) -> Tokenizer:

@@ -1,0 +1,36 @@
+"""Causal language modelling: each token of a row is said from those before it (Bengio et al. 2003; Radford et al. 2019, section 2).
+
+Rows are parts of documents, each between the special tokens that the tokeniser has; where it has none for the beginning, a row's first
+token is not predicted. A Transformer-XL reads its rows without a memory of the row before.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+import torch
+from pydantic import Field
+
+from yanmo.settings import Block
+from yanmo.tasks.base import ids_of
+from yanmo.tasks.objectives.objective import Objective
+from yanmo.text.batches import Batch, Key, pack
+from yanmo.text.sources import Example
+
+
+class Settings(Block):
+    name: Literal["causal"] = "causal"
+    max_length: int = Field(128, ge=8, description="documents are cut into rows of at most this many tokens")
+
+
+class Causal(Objective):
+    name = "causal"
+    head = "causal"
+    counts_characters = True
+
+    def batch(self, examples: Sequence[Example], key: Key | None) -> Batch:
+        run = pack(ids_of(examples))
+        followed = np.ones(len(run.ids), bool)
+        followed[run.ends.numpy()] = False
+        select = torch.from_numpy(np.flatnonzero(followed))
+        return Batch(run, labels=run.ids[select + 1], select=select, rows=tuple(e.id for e in examples))
