@@ -4,9 +4,9 @@
 `config.json` holds the labels (`id2label`), `yanmo.json` what only Yanmo needs (task, columns, data hashes, versions).
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from yanmo import files, hub, models
 from yanmo import tasks as task_table
 from yanmo.errors import ModelError
 from yanmo.models import gguf, hf
-from yanmo.models.base import LABELLED, Config, Family, answers, heads_fault
+from yanmo.models.base import LABELLED, Config, Family, answers, believed, heads_fault
 from yanmo.nn.heads import GENERIC
 from yanmo.nn.init import shapes_only
 from yanmo.nn.kernels import quantised
@@ -45,6 +45,7 @@ class Checkpoint:
     fresh: list[str] = field(default_factory=list)  # parameters that the folder lacked and that begin at random
     unknown: list[str] = field(default_factory=list)  # config keys kept but not understood
     folder: Path | None = None  # where it was read
+    origin: dict[str, str] = field(default_factory=dict)  # of a model of a hub: its name, revision and hub
 
     @property
     def config(self) -> Config:
@@ -91,8 +92,12 @@ class Folder:
         """About how many numbers it holds."""
         return sum(file.stat().st_size for file in self.path.glob("*.safetensors")) // 4
 
-    def weights(self) -> dict[str, Tensor]:
+    @cached_property
+    def tensors(self) -> dict[str, hf.Stored]:
         return hf.read_tensors(self.path)
+
+    def weights(self) -> dict[str, hf.Stored]:
+        return self.tensors
 
     def tokenizer(self) -> Tokenizer:
         return tokenizers.load(self.path)
@@ -103,18 +108,19 @@ class Folder:
 
 def source(name: str | Path) -> Folder | gguf.File:
     """What a name stands for, opened: nothing but its config is read yet. Raises ModelError."""
-    path = hub.resolve(name)
+    return _open(hub.resolve(name))
+
+
+def _open(path: Path) -> Folder | gguf.File:
     return gguf.File(path) if path.is_file() else Folder(path)
 
 
 def read_config(folder: Path) -> dict[str, Any]:
     try:
-        content = json.loads((folder / CONFIG).read_text("utf-8"))
+        content = hf.read_json(folder / CONFIG)
     except FileNotFoundError:
         raise ModelError(f"{folder}: no {CONFIG} here, so this is not a model folder") from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise ModelError(f"{folder / CONFIG}: not readable JSON ({error})") from None
-    if not isinstance(content, dict) or not isinstance(content.get("model_type"), str):
+    if not isinstance(content.get("model_type"), str):
         raise ModelError(f"{folder / CONFIG}: expected a JSON object with 'model_type'")
     return content
 
@@ -122,12 +128,10 @@ def read_config(folder: Path) -> dict[str, Any]:
 def read_record(folder: Path) -> dict[str, Any]:
     """The content of yanmo.json; empty for a folder that Yanmo did not make."""
     try:
-        record = json.loads((folder / RECORD).read_text("utf-8"))
+        record = hf.read_json(folder / RECORD)
     except (FileNotFoundError, NotADirectoryError):
         return {}
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{folder / RECORD}: not readable JSON ({error})") from None
-    if not isinstance(record, dict) or not isinstance(record.get("task", {}), dict):
+    if not isinstance(record.get("task", {}), dict):
         raise ModelError(f"{folder / RECORD}: expected a JSON object, and one under 'task'")
     return record
 
@@ -145,10 +149,11 @@ def load(
     Parts of a new head that the folder lacks begin
     at random and are listed in `fresh`; whatever else is missing, unexpected or misshapen is one ModelError.
     """
-    held = source(name)
+    found = hub.find(name)
+    held = _open(found.folder)
     folder, content = held.path, held.content
     family = models.find(content["model_type"])
-    config, unknown = family.config.read(content, str(folder / CONFIG))
+    config, unknown = family.config.read(content, str(folder / CONFIG), len(held.tensors))
     if changes:
         config = replace(
             models.known(family, {**config.content(), **changes}), extra=config.extra, id2label=config.id2label
@@ -160,7 +165,8 @@ def load(
     prefix = next(
         (p for p in (family.prefix, *family.prefixes.values()) if p and any(t.startswith(p) for t in tensors)), ""
     )
-    rules = _rules(family, config, kind, prefix)
+    with believed(str(folder / CONFIG)):
+        rules = _rules(family, config, kind, prefix)
     problem = content.get("problem_type")
     if kind == "classify" and labels is None and problem not in (None, "single_label_classification"):
         raise ModelError(
@@ -174,7 +180,7 @@ def load(
         tensors = {
             name: t for name, t in tensors.items() if name in base or name not in {rule.theirs for rule in rules}
         }
-    with shapes_only():  # shapes are compared before a byte is allocated
+    with believed(str(folder / CONFIG)), shapes_only():  # shapes are compared before a byte is allocated
         model = build(family, config, kind)
     if quantisation := content.get("quantization_config"):
         quantised.prepare(model, quantisation)
@@ -197,7 +203,7 @@ def load(
     if task is not None:
         _read_own(task, folder)
     unknown += held.unknown
-    return Checkpoint(model, family, kind, tokenizer, task, held.chat(), record, missing, unknown, folder)
+    return Checkpoint(model, family, kind, tokenizer, task, held.chat(), record, missing, unknown, folder, found.origin)
 
 
 def reload(checkpoint: Checkpoint, folder: Path) -> None:
@@ -229,11 +235,11 @@ def _rules(family: Family, config: Config, kind: str, prefix: str) -> list[hf.Ru
     return rules + [hf.Same(name, name) for name in (f"{_GENERIC}output.{part}" for part in ("weight", "bias"))]
 
 
-def _read_heads(folder: Path, family: Family, kind: str) -> dict[str, Tensor]:
+def _read_heads(folder: Path, family: Family, kind: str) -> dict[str, hf.Stored]:
     """The tensors of a generic head; none where the family has one of its own."""
     if kind in family.heads or not (folder / HEADS).is_file():
         return {}
-    return {name: tensor for name, tensor in hf.read_file(folder / HEADS).items() if name.startswith(_GENERIC)}
+    return {name: stored for name, stored in hf.header(folder / HEADS).items() if name.startswith(_GENERIC)}
 
 
 def _read_own(task: Task, folder: Path) -> None:
@@ -244,8 +250,8 @@ def _read_own(task: Task, folder: Path) -> None:
 
 
 def _own_head(family: Family, content: Mapping[str, Any], record: Mapping[str, Any]) -> str:
-    if record.get("head") in GENERIC:
-        return str(record["head"])
+    if (head := str(record.get("head"))) in GENERIC:
+        return head
     named = content.get("architectures") or [family.heads["base"]]
     if not isinstance(named, list):
         raise ModelError(f"config.json: 'architectures' is {named!r}, expected a list of class names")
@@ -260,7 +266,7 @@ def _labels(content: Mapping[str, Any]) -> list[str]:
     return [str(found[key]) for key in sorted(found, key=int)]
 
 
-def _numbered(rules: Sequence[hf.Rule], tensors: Mapping[str, Tensor]) -> dict[int, str]:
+def _numbered(rules: Sequence[hf.Rule], tensors: Mapping[str, Tensor | hf.Stored]) -> dict[int, str]:
     """Labels for a classifier whose config names none, as Hugging Face numbers them."""
     held = (tensors.get(rule.theirs) for rule in rules if f"{_GENERIC}output.weight" in rule.names)
     return {i: f"LABEL_{i}" for i in range(next((len(tensor) for tensor in held if tensor is not None), 2))}
@@ -313,8 +319,8 @@ def contents(checkpoint: Checkpoint) -> dict[str, str | dict[str, Tensor]]:
     extra = {
         key: value
         for key, value in checkpoint.config.extra.items()
-        if key not in ("quantization_config", "transformers_version")
-    }
+        if key not in ("quantization_config", "transformers_version", "torch_dtype")
+    } | {"dtype": "float32"}  # whatever was read: so is everything that is written
     if quantisation:
         extra["quantization_config"] = quantisation
     if checkpoint.head == "classify":

@@ -15,6 +15,7 @@ kind are gathered and raised once (`gather`). Anything that is not a YanmoError 
 """
 
 import importlib
+import reprlib
 from collections.abc import Sequence
 from types import ModuleType
 
@@ -64,6 +65,15 @@ def gather(faults: Sequence[str], heading: str, kind: type[YanmoError], shown: i
     if faults:
         rest = [f"... and {len(faults) - shown} more"] if len(faults) > shown else []
         raise kind("\n  ".join([heading, *faults[:shown], *rest]))
+
+
+_brief = reprlib.Repr()
+_brief.maxstring = _brief.maxother = _brief.maxlong = 100
+
+
+def brief(value: object) -> str:
+    """A value as Python writes it, cut short however long it is."""
+    return _brief.repr(value)
 
 
 def some(count: int, noun: str) -> str:

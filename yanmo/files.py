@@ -141,7 +141,7 @@ def settle(path: Path) -> None:
 
 
 def write_folder(path: Path, contents: Mapping[str, Content]) -> None:
-    """A folder of these files and a manifest of their sha256 sums, whole or not at all.
+    """A folder of these files (which may stand in folders within, one deep) and a manifest of their sha256 sums, whole or not at all.
 
     An older folder of the same name is moved aside first and removed last, so that one of the two always stands.
     """
@@ -152,8 +152,12 @@ def write_folder(path: Path, contents: Mapping[str, Content]) -> None:
         try:
             disk.make(partial)
             for name, content in contents.items():
+                if not (parent := (partial / name).parent).is_dir():
+                    disk.make(parent)
                 disk.write(partial / name, content)
                 disk.sync(partial / name)
+                if parent != partial:
+                    disk.sync(parent)
             seal(partial, sorted(contents))
             if path.exists():
                 _discard(old)
@@ -190,20 +194,20 @@ def remove(path: Path) -> None:
 
 def verify(folder: Path) -> list[str]:
     """What is wrong with a folder that `write_folder` made, in words; an empty list when it is whole and nothing else is in it."""
-    faults, manifest = changed(folder), _manifest(folder)
-    if manifest is not None:
-        extra = [path for path in sorted(folder.iterdir()) if path.name not in (MANIFEST, *manifest)]
-        faults += [f"{path}: does not belong here" for path in extra]
+    faults, named = changed(folder), manifest(folder)
+    if named is not None:
+        known = {folder / MANIFEST, *(path for name in named for path in (folder / name, *(folder / name).parents))}
+        faults += [f"{path}: does not belong here" for path in sorted(folder.rglob("*")) if path not in known]
     return faults
 
 
 def changed(folder: Path) -> list[str]:
     """What is wrong with the files that the folder's manifest names, in words."""
-    manifest = _manifest(folder)
-    if manifest is None:
+    named = manifest(folder)
+    if named is None:
         return [f"{folder / MANIFEST}: missing or unreadable"]
     faults = []
-    for name, digest in manifest.items():
+    for name, digest in named.items():
         file = folder / name
         try:
             if sha256(file) != digest:
@@ -213,7 +217,7 @@ def changed(folder: Path) -> list[str]:
     return faults
 
 
-def _manifest(folder: Path) -> dict[str, str] | None:
+def manifest(folder: Path) -> dict[str, str] | None:
     """The manifest; None when it is not there or not to the letter what `seal` wrote."""
     try:
         text = (folder / MANIFEST).read_text("utf-8")

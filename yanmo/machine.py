@@ -64,6 +64,21 @@ def peak_memory() -> int:
     return round(peak / (1 << 20 if sys.platform == "darwin" else 1 << 10))
 
 
+def free_memory() -> int:
+    """Bytes that a process may still take: what the system says is available, or what is left of the container's limit."""
+    try:
+        facts = Path("/proc/meminfo").read_text("ascii")
+        found = 1024 * int(facts.partition("MemAvailable:")[2].split()[0])
+    except (OSError, ValueError, IndexError):  # not Linux
+        found = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    group = Path("/sys/fs/cgroup")
+    try:
+        left = int((group / "memory.max").read_text()) - int((group / "memory.current").read_text())
+    except (OSError, ValueError):  # no container, or one without a limit
+        return found
+    return max(0, min(found, left))
+
+
 def fingerprint() -> dict[str, Any]:
     """What must be equal for a resumed run to be bit-exact: the torch build, its kernels and what steers them, the threads, the kind of
     processor."""

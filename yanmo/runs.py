@@ -13,10 +13,10 @@ from typing import Any
 
 from pydantic import Field
 
-from yanmo import checkpoint, files
+from yanmo import checkpoint, files, hub
 from yanmo.errors import RunError, SettingsError, StorageError
 from yanmo.machine import Machine, fingerprint
-from yanmo.models import hf
+from yanmo.models import ModelSettings, hf
 from yanmo.progress import say
 from yanmo.settings import Block, differences, dump, parse_yaml, read_file
 from yanmo.text.tokenizer import Tokenizer
@@ -98,8 +98,16 @@ class Run:
     def record(self) -> dict[str, Any]:
         return {} if self.anew else checkpoint.read_record(self.folder)
 
-    def begin(self, inputs: Mapping[str, str], tokenizer: Tokenizer) -> None:
-        """The inputs are read and sound: the folder is the run's from now on. inputs: file -> sha256 of what the run reads.
+    def pinned(self, model: ModelSettings) -> ModelSettings:
+        """The settings with the base of a run that goes on at the commit with which it began."""
+        origin = self.record.get("base") if self.resuming else None
+        if model.base is None or not isinstance(origin, dict):
+            return model
+        return model.model_copy(update={"base": hub.pinned(model.base, origin)})
+
+    def begin(self, inputs: Mapping[str, str], tokenizer: Tokenizer, origin: Mapping[str, str] | None = None) -> None:
+        """The inputs are read and sound: the folder is the run's from now on. inputs: file -> sha256 of what the run reads. origin:
+        of a base that came from a hub.
 
         Raises SettingsError when a run that goes on would read other data than it began with."""
         if self.resuming:
@@ -120,7 +128,8 @@ class Run:
         if self.anew:
             clear(self.folder)
             self.anew = False
-        files.write_json(self.folder / checkpoint.RECORD, {"inputs": dict(inputs), "machine": fingerprint()})
+        base = {"base": dict(origin)} if origin else {}
+        files.write_json(self.folder / checkpoint.RECORD, {"inputs": dict(inputs), "machine": fingerprint(), **base})
         tokenizer.save(self.folder)
         files.write_file(self.folder / SETTINGS, dump(self.settings))
 

@@ -47,6 +47,7 @@ def command(words: Words[Settings]) -> dict[str, Any]:
     with runs.hold(asked) as run:
         if run.finished:
             return runs.already(run, asked.train.save.every)
+        asked = asked.model_copy(update={"model": run.pinned(asked.model)})
         saving.enough_room(run, beginning.expected(asked.model, asked.tokenizer), asked.train)
         device = machine.prepare(asked.machine)
         parts = sources.parts(asked.data)
@@ -57,7 +58,7 @@ def command(words: Words[Settings]) -> dict[str, Any]:
         prepared = {"train": job.train, "dev": job.dev}
         if "test" in rows:
             prepared["test"] = task.prepare(rows["test"])
-        run.begin(inputs, opened.tokenizer)
+        run.begin(inputs, opened.tokenizer, opened.origin)
         run.note(
             columns=asked.data.columns.model_dump(), parts={name: [*map(str, part)] for name, part in parts.items()}
         )

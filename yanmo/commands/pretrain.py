@@ -51,13 +51,14 @@ def command(words: Words[Settings]) -> dict[str, Any]:
     with runs.hold(asked) as run:
         if run.finished:
             return runs.already(run, asked.train.save.every)
+        asked = asked.model_copy(update={"model": run.pinned(asked.model)})
         cutter = corpus.cutter(asked.data, asked.tokenizer)
         saving.enough_room(run, beginning.expected(asked.model, cutter), asked.train)
         device = machine.prepare(asked.machine)
         with bar("reading"):
             text = corpus.read(asked.data)
         job = prepare(asked, text, cutter, run.folder, resuming=run.resuming, device=device)
-        run.begin(text.inputs, job.checkpoint.tokenizer)
+        run.begin(text.inputs, job.checkpoint.tokenizer, job.checkpoint.origin)
         metrics = fit.conclude(job, run, fit.fit(job, run))
     score = metrics["dev"]
     said = f"held-out loss {score['loss']:.3f}, {score['accuracy']:.1%} of masked tokens guessed"

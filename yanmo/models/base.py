@@ -7,7 +7,8 @@ Shapes in this folder: t tokens of all rows packed end to end, width of the mode
 import json
 import re
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import MISSING, dataclass, field, fields
 from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, Self
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, Self
 import numpy as np
 from torch import Tensor, nn
 
-from yanmo.errors import ModelError, gather
+from yanmo.errors import ModelError, brief, gather
 from yanmo.nn.embedding import Growth
 from yanmo.nn.heads import GENERIC
 from yanmo.text.batches import Batch, Run
@@ -115,7 +116,8 @@ def answers(config: "Config", kind: str) -> int:
 # Keys that Hugging Face writes and that change no number of a forward pass: kept, written back, never asked about.
 _HARMLESS = frozenset(
     """
-    _name_or_path architectures attn_implementation bos_token bos_token_id chunk_size_feed_forward cls_token_id
+    _attn_implementation_autoset _name_or_path architectures attn_implementation bos_token bos_token_id
+    chunk_size_feed_forward cls_token_id
     decoder_start_token_id directionality dtype eos_token_id finetuning_task gradient_checkpointing id2label
     keys_to_ignore_at_inference label2id language model_type name_or_path num_labels output_attentions
     output_hidden_states output_past pad_token_id pooler_fc_size pooler_num_attention_heads pooler_num_fc_layers
@@ -123,10 +125,16 @@ _HARMLESS = frozenset(
     task_specific_params tokenizer_class torch_dtype transformers_version use_cache
     """.split()  # noqa: SIM905 (a table to read, not a list to type)
 )
-# Keys that name code to run, or a kernel of somebody else's choice: refused whatever their value.
+# Keys that name code to run, or a kernel of somebody else's choice: refused at any depth, but for these values of these keys.
 _CODE = re.compile(
-    r"auto_map|custom_code|.*_attn_implementation.*|attn_implementation_internal|kernel|kernels|kernel_config|use_kernels?"
+    r"auto_map|custom_(code|generate|pipelines)|trust_remote_code|.*attn_implementation.*|(use_)?(hub_)?kernels?|kernel_(config|mapping)",
+    re.IGNORECASE,
 )
+_PLAIN = {
+    "attn_implementation": (None, "eager", "sdpa", "flash_attention_2", "flash_attention_3", "flex_attention"),
+    "_attn_implementation_autoset": (True, False),
+}
+_DEEP = 32  # levels of objects and lists in a config
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,24 +151,25 @@ class Config:
     harmless: ClassVar[frozenset[str]] = frozenset()  # keys of this family that change no number here
 
     @classmethod
-    def read(cls, content: Mapping[str, Any], where: str) -> tuple[Self, list[str]]:
-        """A config.json's content -> the config, and the unknown keys that were kept but not understood."""
+    def read(cls, content: Mapping[str, Any], where: str, tensors: int | None = None) -> tuple[Self, list[str]]:
+        """A config.json's content -> the config, and the unknown keys that were kept but not understood.
+
+        tensors: how many stand beside it; more layers are not believed, so that nothing is made for them. Raises ModelError."""
         own = cls.named()
         hints = typing.get_type_hints(cls)
-        faults, unknown, values, extra = [], [], {}, {}
+        unknown, values, extra = [], {}, {}
+        faults = [f"{fault}; Yanmo runs no code from a model folder. Remove the key." for fault in _code(content)]
         for key, value in content.items():
-            if _CODE.fullmatch(key):
-                faults.append(f"'{key}' names code to run; Yanmo runs no code from a model folder. Remove the key.")
-            elif key in own:
+            if key in own:
                 if _fits(value, hints[own[key].name]):
                     values[key] = tuple(value) if isinstance(value, list) else value
                 else:
-                    faults.append(f"'{key}' is {value!r}, expected {_name(hints[own[key].name])}")
+                    faults.append(f"'{key}' is {brief(value)}, expected {_name(hints[own[key].name])}")
             elif key in cls.refused:
                 if value in cls.refused[key]:
                     extra[key] = value
                 else:
-                    faults.append(f"'{key}' is {value!r}; this family implements only {cls.refused[key][0]!r}")
+                    faults.append(f"'{key}' is {brief(value)}; this family implements only {cls.refused[key][0]!r}")
             else:
                 extra[key] = value
                 if key not in _HARMLESS | cls.harmless:
@@ -168,19 +177,31 @@ class Config:
         faults += [
             f"'{name}' is missing"
             for name, f in own.items()
-            if name not in values and f.default is MISSING and f.default_factory is MISSING
+            if name not in content and f.default is MISSING and f.default_factory is MISSING
         ]
         faults += [
             f"'{k}' is {v}, expected more than 0"
             for k, v in values.items()
-            if _is_size(own[k].name) and type(v) is int and v <= 0
+            if type(v) is int and v <= 0 and _counts(own[k].name, own[k].default)
         ]
+        faults += [
+            f"'{k}' is {v}, expected a token's number"
+            for k, v in values.items()
+            if k.endswith("_id") and type(v) is int and v < -1  # -1 says in some files that there is none
+        ]
+        if tensors is not None:
+            faults += [
+                f"'{k}' is {v}, but {tensors:,} tensors stand in the weights"
+                for k, v in values.items()
+                if _LAYERS.search(own[k].name) and type(v) is int and v > max(_ALWAYS, tensors)
+            ]
         labels = content.get("id2label") or {}
         if not isinstance(labels, dict) or sorted(map(str, labels)) != sorted(map(str, range(len(labels)))):
-            faults.append(f'\'id2label\' is {labels!r}, expected an object of labels under "0", "1" ...')
-        gather(faults, f"{where}: this config can't be used:", ModelError)
-        named = {own[key].name: value for key, value in values.items()}
-        return cls(**named, id2label={int(key): str(label) for key, label in labels.items()}, extra=extra), unknown
+            faults.append(f'\'id2label\' is {brief(labels)}, expected an object of labels under "0", "1" ...')
+        gather(faults, f"{where}: this config can't be used:", ModelError, shown=12)
+        with believed(where):
+            named = {own[key].name: value for key, value in values.items()}
+            return cls(**named, id2label={int(k): str(label) for k, label in labels.items()}, extra=extra), unknown
 
     @property
     def longest(self) -> int | None:
@@ -211,8 +232,40 @@ class Config:
         return json.dumps(content, ensure_ascii=False, indent=2, sort_keys=True) + "\n"
 
 
-def _is_size(key: str) -> bool:
-    return key.endswith(("_size", "_layers", "_heads", "_embeddings"))
+_LAYERS = re.compile(r"(^|_)layers?$")
+_ALWAYS = 64  # so many layers are believed, for families whose layers share their tensors
+
+
+def _counts(key: str, default: Any) -> bool:
+    """A whole number that has no meaning below 1, as a token's id, the length of a memory, or one whose default is 0 or -1 has."""
+    return not key.endswith(("_id", "_len")) and not (type(default) is int and default <= 0)
+
+
+def _code(content: Any, path: str = "", depth: int = 0) -> list[str]:
+    """The keys of a config, and of the objects and lists within, that name code to run."""
+    if depth > _DEEP:
+        return [f"'{path[:100]}' goes deeper than {_DEEP} levels"]
+    if isinstance(content, list):
+        return [fault for item in content for fault in _code(item, path, depth + 1) if isinstance(item, (dict, list))]
+    if not isinstance(content, dict):
+        return []
+    found = []
+    for key, value in content.items():
+        if _CODE.fullmatch(key) and not any(value is plain or value == plain for plain in _PLAIN.get(key, ())):
+            found.append(f"'{path}{key}' names code to run")
+        if isinstance(value, (dict, list)):
+            found += _code(value, f"{path}{key}.", depth + 1)
+    return found
+
+
+@contextmanager
+def believed(where: str) -> Iterator[None]:
+    """What a config says is made within, of shapes alone; where that can't be done, the config is at fault."""
+    try:
+        yield
+    except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        why = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+        raise ModelError(f"{where}: no model can be made of this config ({why})") from error
 
 
 def _fits(value: Any, annotation: Any) -> bool:
@@ -226,7 +279,7 @@ def _fits(value: Any, annotation: Any) -> bool:
     if annotation is NoneType:
         return value is None
     if annotation is float:
-        return isinstance(value, (int, float)) and not isinstance(value, bool)
+        return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e300
     if annotation is int:
         return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**31
     return isinstance(value, annotation)

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from yanmo.errors import ModelError
+from yanmo.errors import ModelError, brief
 from yanmo.models.base import Config, Family, answers, language_logits, task_logits
 from yanmo.models.hf import Rule, Same
 from yanmo.nn import init
@@ -21,7 +21,7 @@ from yanmo.nn.embedding import Growth
 from yanmo.nn.feedforward import ACTIVATIONS, GatedFeedForward
 from yanmo.nn.heads import LanguageHead, RowHead, TokenHead
 from yanmo.nn.norm import RMSNorm
-from yanmo.nn.position import SCALINGS, Rotary
+from yanmo.nn.position import SCALINGS, Rotary, scalable
 from yanmo.nn.residual import Residual
 from yanmo.text.batches import Batch, Run
 
@@ -75,8 +75,10 @@ class LlamaConfig(Config):
         if self.head_width % 2:
             faults.append(f"heads of width {self.head_width} have no two halves to rotate")
         kind = self.rotation.get("rope_type", "default")
-        if kind not in SCALINGS:
+        if not isinstance(kind, str) or kind not in SCALINGS:
             faults.append(f"rope_type '{kind}' is not implemented; known: {', '.join(SCALINGS)}")
+        elif not scalable(kind, self.rotation):
+            faults.append(f"rope parameters {brief(self.rotation)} are not those of '{kind}'")
         if self.layer_types and len(self.layer_types) != self.num_hidden_layers:
             faults.append(f"layer_types names {len(self.layer_types)} layers of {self.num_hidden_layers}")
         if strange := {*(self.layer_types or ())} - {"full_attention", "sliding_attention"}:

@@ -5,6 +5,7 @@ convolution mixes neighbours; position is a rotation of q and k; norms come firs
 mean and the maximum over a row. Only Yanmo opens it: `model_type: yanmo-ngram-bert`.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -54,7 +55,7 @@ class NgramBertConfig(Config):
             raise ModelError(f"hidden_act '{self.hidden_act}' is not known; known: {', '.join(ACTIVATIONS)}")
         if self.kernel_size % 2 == 0:
             raise ModelError(f"kernel_size {self.kernel_size} is even; a window needs a middle")
-        if self.vocab_size ** max(self.ngram_sizes, default=1) >= 2**63:
+        if max(self.ngram_sizes, default=1) * math.log2(self.vocab_size) >= 63:  # the power itself could take for ever
             raise ModelError(f"vocab_size {self.vocab_size} is too large for n-grams of {max(self.ngram_sizes)} tokens")
 
 

@@ -63,6 +63,18 @@ SCALINGS: dict[str, Callable[[Tensor, float, Mapping[str, Any]], Scaled]] = {
 }
 
 
+def scalable(kind: str, given: Mapping[str, Any]) -> bool:
+    """Whether these are the keys and values that a scaling needs: its waves come out as numbers."""
+    try:
+        base = float(given["rope_theta"])
+        with torch.device("cpu"):  # also where a model of shapes alone is being made
+            speeds, sharpness = SCALINGS[kind](base ** -torch.arange(0, 1, 0.25), base, given)
+            sound = bool(speeds.isfinite().all())
+    except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError):
+        return False
+    return base > 1 and sound and math.isfinite(sharpness)
+
+
 class Rotary(nn.Module):
     """Turns q and k by their place: (t,) positions -> a function that turns (t, heads, d). Slowest wave: 2 pi * base tokens.
 
