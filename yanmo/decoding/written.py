@@ -13,14 +13,21 @@ class Written:
 
     def more(self, ids: Sequence[int], *, last: bool) -> str:
         """The piece that is sure, all ids of the row being these, and was not given yet. last: no more ids come."""
-        text = self._decode(ids)
-        whole = before(text, self._stop)
-        if whole is None:
-            whole = text.rstrip(_HALF)
-            whole = whole if last else whole[: len(whole) - _begun(whole, self._stop)]
+        text = self._whole(ids)
+        found = before(text, self._stop)
+        whole = text[: None if last else len(text) - _begun(text, self._stop)] if found is None else found
         piece = whole[self._given :]
         self._given += len(piece)
         return piece
+
+    def _whole(self, ids: Sequence[int]) -> str:
+        """Without the character at its end of which only some bytes are there. Some decoders read a whole run of bytes as halves until its
+        last one is there, so shorter ones are read, too."""
+        text = self._decode(ids)
+        if not text.endswith(_HALF):
+            return text
+        shorter = (self._decode(ids[:size]) for size in range(len(ids) - 1, max(0, len(ids) - 4), -1))
+        return max((found.rstrip(_HALF) for found in (text, *shorter)), key=len)
 
 
 def before(text: str, stop: Sequence[str]) -> str | None:
