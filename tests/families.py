@@ -46,6 +46,28 @@ TINY_LLAMA = {**TINY, "num_key_value_heads": 2, "pad_token_id": 0, "num_attentio
 TINY_XLNET = {"vocab_size": 67, "d_model": 24, "n_layer": 2, "n_head": 4, "d_inner": 40, "pad_token_id": 0}
 TINY_TRANSFORMER_XL = {"vocab_size": 67, "d_model": 24, "n_layer": 2, "n_head": 4, "d_inner": 40, "mem_len": 20}
 
+_DEPTHS = {"encoder_layers": 2, "decoder_layers": 2, "encoder_attention_heads": 4, "decoder_attention_heads": 4}
+TINY_PAIR = {
+    "vocab_size": 67,
+    "d_model": 24,
+    **_DEPTHS,
+    "encoder_ffn_dim": 40,
+    "decoder_ffn_dim": 40,
+    "max_position_embeddings": 40,
+}
+TINY_MARIAN = {**TINY_PAIR, "pad_token_id": 3, "eos_token_id": 2, "decoder_start_token_id": 3, "forced_eos_token_id": 2}
+UNEVEN = {"encoder_layers": 1, "encoder_attention_heads": 3, "decoder_layers": 3, "decoder_attention_heads": 6}
+TINY_T5 = {
+    "vocab_size": 67,
+    "d_model": 24,
+    "d_kv": 6,
+    "d_ff": 40,
+    "num_layers": 2,
+    "num_heads": 4,
+    "decoder_start_token_id": 0,
+    "initializer_factor": 0.5,  # so that logits that nothing scales are of size 1
+}
+
 
 def joined(encoder: tuple[str, dict[str, Any]], decoder: tuple[str, dict[str, Any]]) -> dict[str, Any]:
     """An autoencoder's config of two parts: (model_type, config) of each."""
@@ -238,6 +260,49 @@ CASES = [
             "adaptive": True,
         },
     ),
+    Case("swish", "marian", "MarianConfig", {**TINY_MARIAN, "activation_function": "swish", "scale_embedding": True}),
+    Case("uneven", "marian", "MarianConfig", {**TINY_MARIAN, **UNEVEN, "d_model": 30, "activation_function": "relu"}),
+    Case("untied", "marian", "MarianConfig", {**TINY_MARIAN, "tie_word_embeddings": False, "encoder_ffn_dim": 24}),
+    Case(
+        "two-vocabularies",
+        "marian",
+        "MarianConfig",
+        {**TINY_MARIAN, "share_encoder_decoder_embeddings": False, "decoder_vocab_size": 71, "d_model": 18, **UNEVEN},
+    ),
+    Case("plain", "bart", "BartConfig", TINY_PAIR),
+    Case(
+        "uneven-scaled",
+        "bart",
+        "BartConfig",
+        {**TINY_PAIR, **UNEVEN, "scale_embedding": True, "activation_function": "relu", "decoder_start_token_id": 4},
+    ),
+    Case("untied", "bart", "BartConfig", {**TINY_PAIR, "tie_word_embeddings": False, "decoder_ffn_dim": 20}),
+    Case("plain", "mbart", "MBartConfig", {**TINY_PAIR, "scale_embedding": True}),
+    Case("uneven", "mbart", "MBartConfig", {**TINY_PAIR, **UNEVEN, "activation_function": "gelu_new"}),
+    Case("relu", "t5", "T5Config", TINY_T5),
+    Case(
+        "gated-untied",
+        "t5",
+        "T5Config",
+        {**TINY_T5, "feed_forward_proj": "gated-gelu", "tie_word_embeddings": False, "num_decoder_layers": 1},
+    ),
+    Case(
+        "few-buckets",
+        "t5",
+        "T5Config",
+        {
+            **TINY_T5,
+            "d_kv": 5,
+            "num_heads": 3,
+            "num_decoder_layers": 3,
+            "feed_forward_proj": "gated-silu",
+            "relative_attention_num_buckets": 6,
+            "relative_attention_max_distance": 9,
+            "layer_norm_epsilon": 1e-5,
+        },
+    ),
+    Case("tied", "mt5", "MT5Config", TINY_T5),
+    Case("untied", "mt5", "MT5Config", {**TINY_T5, "tie_word_embeddings": False, "d_ff": 20}),
     Case("plain", "yanmo-ngram-bert", None, {**TINY, "ngram_rows": 50}),
     Case(
         "odd",

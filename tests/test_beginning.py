@@ -19,6 +19,9 @@ from yanmo.text.tokenizer import TokenizerSettings
 TEXTS = ["a good film", "a bad film", "这部电影很好", "这部电影不好"] * 5
 WORDS = ["电影", "good film", "不好"]
 SMALL = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+PAIR = {"d_model": 16, "encoder_layers": 1, "encoder_attention_heads": 2, "encoder_ffn_dim": 32}
+PAIR |= {key.replace("encoder", "decoder"): value for key, value in PAIR.items()}
+T5 = {"d_model": 16, "d_kv": 8, "num_layers": 1, "num_heads": 2, "d_ff": 32}
 NAMED: dict[str, dict[str, object]] = {  # what families with keys of their own call those of SMALL
     "gpt2": {"n_embd": 16, "n_layer": 1, "n_head": 2},
     "distilbert": {"dim": 16, "n_layers": 1, "n_heads": 2, "hidden_dim": 32},
@@ -28,6 +31,12 @@ NAMED: dict[str, dict[str, object]] = {  # what families with keys of their own 
     "yanmo-rnn": {"hidden_size": 16, "num_hidden_layers": 1},
     "yanmo-cnn": {"hidden_size": 18},
     "yanmo-gated-cnn": {"hidden_size": 16, "num_hidden_layers": 1},
+    "transformer": PAIR,
+    "marian": {**PAIR, "share_encoder_decoder_embeddings": False},
+    "bart": PAIR,
+    "mbart": {**PAIR, "tie_word_embeddings": False},
+    "t5": T5,
+    "mt5": {**T5, "tie_word_embeddings": False},
 }
 NAMED["yanmo-autoencoder"] = {
     "encoder": {"model_type": "bert", **SMALL},

@@ -73,8 +73,7 @@ def start(
     values: dict[str, Any] = {"vocab_size": cutter.size}
     if labels is not None:
         values["id2label"] = {str(i): label for i, label in enumerate(labels)}
-    if cutter.pad is not None:
-        values["pad_token_id"] = cutter.pad
+    values |= {key: id for key, id in (("pad_token_id", cutter.pad), ("eos_token_id", cutter.sep)) if id is not None}
     family, config = models.configure(settings, max(512, longest), **values)
     model = checkpoint.create(family, config, head)
     if settings.vectors is not None:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from yanmo import files, hub, models
 from yanmo import tasks as task_table
 from yanmo.errors import ModelError
-from yanmo.models import gguf, hf
+from yanmo.models import gguf, hf, weights
 from yanmo.models.base import LABELLED, Config, Family, answers, believed, heads_fault
 from yanmo.nn.heads import GENERIC
 from yanmo.nn.init import shapes_only
@@ -93,10 +93,10 @@ class Folder:
         return sum(file.stat().st_size for file in self.path.glob("*.safetensors")) // 4
 
     @cached_property
-    def tensors(self) -> dict[str, hf.Stored]:
-        return hf.read_tensors(self.path)
+    def tensors(self) -> dict[str, weights.Stored]:
+        return weights.read_tensors(self.path)
 
-    def weights(self) -> dict[str, hf.Stored]:
+    def weights(self) -> dict[str, weights.Stored]:
         return self.tensors
 
     def tokenizer(self) -> Tokenizer:
@@ -117,7 +117,7 @@ def _open(path: Path) -> Folder | gguf.File:
 
 def read_config(folder: Path) -> dict[str, Any]:
     try:
-        content = hf.read_json(folder / CONFIG)
+        content = weights.read_json(folder / CONFIG)
     except FileNotFoundError:
         raise ModelError(f"{folder}: no {CONFIG} here, so this is not a model folder") from None
     if not isinstance(content.get("model_type"), str):
@@ -128,7 +128,7 @@ def read_config(folder: Path) -> dict[str, Any]:
 def read_record(folder: Path) -> dict[str, Any]:
     """The content of yanmo.json; empty for a folder that Yanmo did not make."""
     try:
-        record = hf.read_json(folder / RECORD)
+        record = weights.read_json(folder / RECORD)
     except (FileNotFoundError, NotADirectoryError):
         return {}
     if not isinstance(record.get("task", {}), dict):
@@ -166,6 +166,8 @@ def load(
         (p for p in (family.prefix, *family.prefixes.values()) if p and any(t.startswith(p) for t in tensors)), ""
     )
     with believed(str(folder / CONFIG)):
+        if family.settle is not None:
+            config = family.settle(config, weights.Opened(tensors))
         rules = _rules(family, config, kind, prefix)
     problem = content.get("problem_type")
     if kind == "classify" and labels is None and problem not in (None, "single_label_classification"):
@@ -209,7 +211,7 @@ def load(
 def reload(checkpoint: Checkpoint, folder: Path) -> None:
     """Put the weights of another folder of the same model into `checkpoint`'s model. Optimisers must be made after it."""
     rules = _written_rules(checkpoint)
-    tensors = {**hf.read_tensors(folder), **_read_heads(folder, checkpoint.family, checkpoint.head)}
+    tensors = {**weights.read_tensors(folder), **_read_heads(folder, checkpoint.family, checkpoint.head)}
     hf.load(checkpoint.model, rules, tensors, where=str(folder), ignorable=(), fresh=())
     if checkpoint.task is not None:
         _read_own(checkpoint.task, folder)
@@ -235,16 +237,16 @@ def _rules(family: Family, config: Config, kind: str, prefix: str) -> list[hf.Ru
     return rules + [hf.Same(name, name) for name in (f"{_GENERIC}output.{part}" for part in ("weight", "bias"))]
 
 
-def _read_heads(folder: Path, family: Family, kind: str) -> dict[str, hf.Stored]:
+def _read_heads(folder: Path, family: Family, kind: str) -> dict[str, weights.Stored]:
     """The tensors of a generic head; none where the family has one of its own."""
     if kind in family.heads or not (folder / HEADS).is_file():
         return {}
-    return {name: stored for name, stored in hf.header(folder / HEADS).items() if name.startswith(_GENERIC)}
+    return {name: stored for name, stored in weights.header(folder / HEADS).items() if name.startswith(_GENERIC)}
 
 
 def _read_own(task: Task, folder: Path) -> None:
     if (folder / HEADS).is_file():
-        held = hf.read_file(folder / HEADS)
+        held = weights.read_file(folder / HEADS)
         if own := {name: tensor for name, tensor in held.items() if not name.startswith(_GENERIC)}:
             task.take(own)
 
@@ -266,7 +268,7 @@ def _labels(content: Mapping[str, Any]) -> list[str]:
     return [str(found[key]) for key in sorted(found, key=int)]
 
 
-def _numbered(rules: Sequence[hf.Rule], tensors: Mapping[str, Tensor | hf.Stored]) -> dict[int, str]:
+def _numbered(rules: Sequence[hf.Rule], tensors: Mapping[str, Tensor | weights.Stored]) -> dict[int, str]:
     """Labels for a classifier whose config names none, as Hugging Face numbers them."""
     held = (tensors.get(rule.theirs) for rule in rules if f"{_GENERIC}output.weight" in rule.names)
     return {i: f"LABEL_{i}" for i in range(next((len(tensor) for tensor in held if tensor is not None), 2))}
@@ -286,7 +288,7 @@ def _scales(model: nn.Module, rules: Sequence[hf.Rule]) -> list[hf.Rule]:
         if isinstance(rule, hf.Fused)
         else hf.Same(scale(rule.ours), scale(rule.theirs))
         for rule in rules
-        if names.issuperset(rule.names)
+        if not isinstance(rule, hf.Constant) and names.issuperset(rule.names)
     ]
 
 
@@ -332,7 +334,7 @@ def contents(checkpoint: Checkpoint) -> dict[str, str | dict[str, Tensor]]:
     found: dict[str, str | dict[str, Tensor]] = {
         CONFIG: config.write(family.model_type, family.heads[_class_kind(family, checkpoint.head)]),
         **chats.contents(checkpoint.tokenizer, config.extra, checkpoint.chat),
-        hf.WEIGHTS: tensors,
+        weights.FILE: tensors,
     }
     record = {**checkpoint.record, "yanmo": version("yanmo")}
     if generic:

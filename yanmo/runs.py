@@ -16,7 +16,7 @@ from pydantic import Field
 from yanmo import checkpoint, files, hub
 from yanmo.errors import RunError, SettingsError, StorageError
 from yanmo.machine import Machine, fingerprint
-from yanmo.models import ModelSettings, hf
+from yanmo.models import ModelSettings, weights
 from yanmo.progress import say
 from yanmo.settings import Block, differences, dump, parse_yaml, read_file
 from yanmo.text.tokenizer import Tokenizer
@@ -37,7 +37,7 @@ _LEFT_BY_A_RUN = (
         checkpoint.CONFIG,
         SETTINGS,
         CHECKPOINTS,
-        hf.WEIGHTS,
+        weights.FILE,
         checkpoint.HEADS,
         checkpoint.RECORD,
         REPORT,

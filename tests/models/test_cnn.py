@@ -94,7 +94,7 @@ def test_state_holds_what_the_next_token_sees() -> None:
         (FAMILY, {**SMALL, "hidden_size": 13}, "hidden_size 13 is not a multiple of the 3 kernel_sizes"),
         (FAMILY, {**SMALL, "kernel_sizes": []}, r"kernel_sizes \[\]: expected"),
         (FAMILY, {**SMALL, "kernel_sizes": [3, 0]}, r"kernel_sizes \[3, 0\]: expected"),
-        (GATED, {**SMALL_GATED, "dilation_cycle": 0}, "dilation_cycle is 0, expected more than 0"),
+        (GATED, {**SMALL_GATED, "dilation_cycle": 0}, "'dilation_cycle' is 0, expected more than 0"),
         (GATED, {**SMALL_GATED, "kernel_size": 0}, "'kernel_size' is 0, expected more than 0"),
     ],
 )

@@ -1,6 +1,7 @@
 """The contracts that every family keeps, written once and driven by `tests/families.py`."""
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from yanmo.checkpoint import Checkpoint
 from yanmo.models.base import HEADS, LANGUAGE, Memory
 from yanmo.nn.heads import GENERIC
 from yanmo.nn.init import shapes_only
-from yanmo.text.batches import Batch, Run
+from yanmo.text.batches import Batch, Run, shifted
 from yanmo.text.tokenizer import TokenizerSettings, train
 
 TOLERANCE = 1e-5
@@ -61,6 +62,10 @@ def decoders(cases: list[Case]) -> list[Case]:
     return [case for case in cases if "causal" in heads_of(case)]
 
 
+def pairs(cases: list[Case]) -> list[Case]:
+    return [case for case in cases if "seq2seq" in heads_of(case)]
+
+
 def rectangle(vocabulary: int) -> tuple[Tensor, Tensor, Tensor]:
     """Ids, a mask of right padding, and types, for rows of odd lengths (two of them equal, not side by side)."""
     generator = torch.Generator().manual_seed(1)
@@ -69,6 +74,19 @@ def rectangle(vocabulary: int) -> tuple[Tensor, Tensor, Tensor]:
     ids = torch.randint(5, vocabulary, (4, 12), generator=generator) * mask
     types = torch.randint(0, 2, (4, 12), generator=generator)
     return ids, mask, types
+
+
+def targets(vocabulary: int) -> tuple[Tensor, Tensor]:
+    """Ids and a mask for the target rows that stand beside `rectangle`'s, of other lengths."""
+    mask = torch.tensor([[1] * n + [0] * (9 - n) for n in (9, 3, 5, 1)])
+    return torch.randint(5, vocabulary, (4, 9), generator=torch.Generator().manual_seed(5)) * mask, mask
+
+
+def ended(ids: Tensor, mask: Tensor, config: Any) -> Tensor:
+    """The rows of an encoder-decoder's source as its heads expect them: with the end of a text, and its own padding behind it."""
+    ids = ids.clone()
+    ids[torch.arange(len(ids)), mask.sum(1) - 1] = config.eos_token_id
+    return ids.masked_fill(mask == 0, config.pad_token_id)
 
 
 def types_of(case: Case, types: Tensor) -> Tensor | None:
@@ -87,9 +105,14 @@ def reference(case: Case, head: str):
     torch.manual_seed(0)
     config = getattr(transformers, case.reference)(**case.values, num_labels=2 if head == "span" else 3)
     model = getattr(transformers, CLASSES[head]).from_config(config).eval()
+    output = model.get_output_embeddings()
+    if case.values.get("tie_word_embeddings") is False and output is not None:  # T5's it ties whatever the config says
+        output.weight = torch.nn.Parameter(output.weight.detach().clone())
+    learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    learned += [buffer for name, buffer in model.named_buffers() if name == "final_logits_bias"]
     with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(0.1 * torch.randn_like(parameter))
+        for tensor in learned:
+            tensor.add_(0.1 * torch.randn_like(tensor))
     return model
 
 
@@ -124,7 +147,10 @@ def turned(rectangle: Tensor, mask: Tensor, way: int) -> Tensor:
     return torch.stack([row.roll(way * int((1 - keep).sum()), 0) for row, keep in zip(rectangle, mask, strict=True)])
 
 
-@pytest.mark.parametrize(("case", "head"), with_heads(REFERENCES))
+SPOKEN = with_heads(pairs(REFERENCES), "base", "seq2seq")  # what needs a target
+
+
+@pytest.mark.parametrize(("case", "head"), [p for p in with_heads(REFERENCES) if p.id not in {s.id for s in SPOKEN}])
 def test_equal_both_ways(case: Case, head: str, tokenizer, tmp_path: Path) -> None:
     """Load what transformers saved, give equal numbers; save, and transformers loads equal numbers."""
     theirs = reference(case, head)
@@ -132,6 +158,8 @@ def test_equal_both_ways(case: Case, head: str, tokenizer, tmp_path: Path) -> No
     tokenizer.save(tmp_path / "theirs")
     ids, mask, types = rectangle(case.values["vocab_size"])
     types = types_of(case, types)
+    if case in pairs(REFERENCES):
+        ids = ended(ids, mask, theirs.config)
     expected = answer(theirs, ids, mask, types, head)
 
     engine = yanmo.load(tmp_path / "theirs")
@@ -147,6 +175,67 @@ def test_equal_both_ways(case: Case, head: str, tokenizer, tmp_path: Path) -> No
     again, report = getattr(transformers, CLASSES[head]).from_pretrained(tmp_path / "ours", output_loading_info=True)
     assert not report["missing_keys"] and not report["unexpected_keys"] and not report["mismatched_keys"]
     assert (answer(again.eval(), ids, mask, types, head) - expected).abs().max() < TOLERANCE
+
+
+@pytest.mark.parametrize(("case", "head"), SPOKEN)
+def test_pairs_equal_both_ways(case: Case, head: str, tokenizer, tmp_path: Path) -> None:
+    """The same with a target: the encoder's states, and the decoder's or what they say."""
+    theirs = reference(case, head)
+    theirs.save_pretrained(tmp_path / "theirs")
+    tokenizer.save(tmp_path / "theirs")
+    ids, mask, _ = rectangle(case.values["vocab_size"])
+    target, target_mask = targets(case.values["vocab_size"])
+
+    def said(model) -> Tensor:
+        with torch.no_grad():
+            output = model(input_ids=ids, attention_mask=mask, decoder_input_ids=target)
+        return output.last_hidden_state if head == "base" else output.logits
+
+    expected = said(theirs)
+    engine = yanmo.load(tmp_path / "theirs")
+    assert engine.checkpoint.head == head and not engine.checkpoint.fresh and not engine.checkpoint.unknown
+    states = theirs.get_encoder()(input_ids=ids, attention_mask=mask).last_hidden_state * mask[..., None]
+    assert (engine.hidden(ids, mask) - states).abs().max() < TOLERANCE
+    if head == "seq2seq":
+        assert (engine.logits(ids, mask, decoder_ids=target) - expected).abs().max() < TOLERANCE
+    source, run = packed(ids, mask), packed(target, target_mask)
+    with torch.no_grad():
+        ours = engine.model.decode(run, memory=Memory(engine.model.encode(source), source.lengths))
+        ours = ours if head == "base" else engine.model.logits(ours)
+    assert (ours - expected[target_mask.bool()]).abs().max() < TOLERANCE
+
+    checkpoint.write(tmp_path / "ours", engine.checkpoint)
+    again, report = getattr(transformers, CLASSES[head]).from_pretrained(tmp_path / "ours", output_loading_info=True)
+    assert not report["missing_keys"] and not report["unexpected_keys"] and not report["mismatched_keys"]
+    assert (said(again.eval()) - expected).abs().max() < TOLERANCE
+
+
+@pytest.mark.parametrize("case", pairs(REFERENCES), ids=lambda case: case.id)
+def test_equal_loss_and_gradients_of_a_target(case: Case, tokenizer, tmp_path: Path) -> None:
+    """The loss of a target, shifted as transformers shifts it, and the gradients of all parameters."""
+    theirs = reference(case, "seq2seq")
+    theirs.save_pretrained(tmp_path)
+    tokenizer.save(tmp_path)
+    ids, mask, _ = rectangle(case.values["vocab_size"])
+    target, target_mask = targets(case.values["vocab_size"])
+    loss = theirs(input_ids=ids, attention_mask=mask, labels=torch.where(target_mask.bool(), target, -100)).loss
+    loss.backward()
+
+    opened = checkpoint.load(tmp_path)
+    model, source, run = opened.model.eval(), packed(ids, mask), packed(target, target_mask)
+    memory = Memory(model.encode(source), source.lengths)
+    logits = model.logits(model.decode(shifted(run, opened.config.decoder_start), memory=memory))
+    ours = torch.nn.functional.cross_entropy(logits, run.ids)
+    ours.backward()
+    assert abs(ours.item() - loss.item()) < TOLERANCE
+    found = {name: parameter.grad for name, parameter in model.named_parameters()}
+    expected = {name: p.grad for name, p in theirs.named_parameters() if p.grad is not None}
+    rules = {
+        rule.theirs: rule for rule in opened.family.rules(opened.config, "seq2seq", opened.family.prefix_of("seq2seq"))
+    }
+    assert expected.keys() <= rules.keys()
+    for name, gradient in expected.items():
+        assert (rules[name].save(found) - gradient).abs().max() < TOLERANCE, name
 
 
 @pytest.mark.parametrize("case", encoders(REFERENCES), ids=lambda case: case.id)
@@ -195,6 +284,22 @@ def test_packing_changes_nothing(case: Case) -> None:
     with torch.no_grad():
         together = model.hidden(Batch(run))
         alone = [model.hidden(Batch(packed(ids[i : i + 1], mask[i : i + 1]))) for i in range(len(ids))]
+    assert (together - torch.cat(alone)).abs().max() < TOLERANCE
+
+
+@pytest.mark.parametrize("case", pairs(CASES), ids=lambda case: case.id)
+def test_packing_pairs_changes_nothing(case: Case) -> None:
+    model = fresh(case, "seq2seq")
+    (ids, mask, _), (target, target_mask) = rectangle(case.values["vocab_size"]), targets(case.values["vocab_size"])
+
+    def decode(rows: slice) -> Tensor:
+        source = packed(ids[rows], mask[rows])
+        return model.decode(
+            packed(target[rows], target_mask[rows]), memory=Memory(model.encode(source), source.lengths)
+        )
+
+    with torch.no_grad():
+        together, alone = decode(slice(None)), [decode(slice(i, i + 1)) for i in range(len(ids))]
     assert (together - torch.cat(alone)).abs().max() < TOLERANCE
 
 
@@ -255,23 +360,29 @@ def test_equal_causal_loss_and_gradients(case: Case, tokenizer, tmp_path: Path) 
     assert (model.word.weight.grad - expected).abs().max() < TOLERANCE
 
 
-@pytest.mark.parametrize("case", decoders(CASES), ids=lambda case: case.id)
-def test_decoding_with_a_state_equals_the_full_forward(case: Case) -> None:
-    """Rows of unequal lengths, given in pieces of unequal lengths; then one by one; then after a choice of rows, a join, a rewind."""
-    model = fresh(case, "causal")
+@pytest.mark.parametrize(("case", "head"), with_heads(CASES, "causal", "seq2seq"))
+def test_decoding_with_a_state_equals_the_full_forward(case: Case, head: str) -> None:
+    """Rows of unequal lengths, given in pieces of unequal lengths; then one by one; then after a choice of rows, a join, a rewind. An
+    encoder-decoder's have sources of unequal lengths, too."""
+    model = fresh(case, head)
     generator = torch.Generator().manual_seed(3)
     rows = [torch.randint(5, case.values["vocab_size"], (n,), generator=generator) for n in (9, 14, 14)]
+    sources = [torch.randint(5, case.values["vocab_size"], (n,), generator=generator) for n in (4, 11, 2)]
 
-    def full(row: Tensor) -> Tensor:
-        return model.hidden(Batch(Run(row, (len(row),))))
+    def memory(*numbers: int) -> dict[str, Memory]:
+        source = Run(torch.cat([sources[i] for i in numbers]), tuple(len(sources[i]) for i in numbers))
+        return {"memory": Memory(model.encode(source), source.lengths)} if head == "seq2seq" else {}
+
+    def full(row: Tensor, number: int) -> Tensor:
+        return model.decode(Run(row, (len(row),)), **memory(number))
 
     def give(state: Any, pieces: list[Tensor]) -> list[Tensor]:
         run = Run(torch.cat(pieces), tuple(map(len, pieces)))
         return list(model.decode(run, state).split(run.lengths))
 
     with torch.no_grad():
-        expected = [full(row) for row in rows]
-        state, found, at = model.state(), [[], [], []], [0, 0, 0]
+        expected = [full(row, number) for number, row in enumerate(rows)]
+        state, found, at = model.state(**memory(0, 1, 2)), [[], [], []], [0, 0, 0]
         for sizes in ((2, 5, 5), (1, 4, 4), (3, 1, 1), (1, 1, 1), (2, 3, 3)):
             pieces = [row[a : a + n] for row, a, n in zip(rows, at, sizes, strict=True)]
             for part, new in zip(found, give(state, pieces), strict=True):
@@ -282,10 +393,7 @@ def test_decoding_with_a_state_equals_the_full_forward(case: Case) -> None:
             assert (torch.cat(part) - whole).abs().max() < TOLERANCE
 
         more = [torch.randint(5, case.values["vocab_size"], (4,), generator=generator) for _ in range(4)]
-        after = [
-            full(torch.cat([row, new]))[-4:]
-            for row, new in zip([rows[2], rows[0], rows[2], rows[1]], more, strict=True)
-        ]
+        after = [full(torch.cat([rows[i], new]), i)[-4:] for i, new in zip([2, 0, 2, 1], more, strict=True)]
         chosen = state.select(torch.tensor([2, 0])).join(state.select(torch.tensor([2, 1])))
         kept = chosen.snapshot()
         give(chosen, [row.flip(0) for row in more])
@@ -341,6 +449,25 @@ def test_one_batch_can_be_overfitted(case: Case) -> None:
     assert float(loss) < 0.02
 
 
+@pytest.mark.parametrize("case", {case.family: case for case in pairs(CASES)}.values(), ids=lambda case: case.id)
+def test_one_batch_of_pairs_can_be_overfitted(case: Case) -> None:
+    model = fresh(case, "seq2seq")
+    ids, mask, _ = rectangle(case.values["vocab_size"])
+    source, run = packed(ids, mask), packed(*targets(case.values["vocab_size"]))
+    spoken = shifted(run, model.config.decoder_start)
+    optimiser = torch.optim.AdamW(model.parameters(), lr=2e-2)
+    loss = math.inf
+    for _ in range(1000):
+        optimiser.zero_grad()
+        said = model.decode(spoken, memory=Memory(model.encode(source), source.lengths))
+        total = torch.nn.functional.cross_entropy(model.logits(said), run.ids)
+        total.backward()
+        optimiser.step()
+        if (loss := total.item()) < 0.05:
+            break
+    assert loss < 0.05
+
+
 COUNTS = [  # family, size, other keys, head, published parameters
     ("bert", "base", {"vocab_size": 30522}, "base", 109_482_240),
     (
@@ -362,6 +489,9 @@ COUNTS = [  # family, size, other keys, head, published parameters
         151_107_538,
     ),
     ("llama", "smollm2-135m", {"vocab_size": 49152}, "causal", 134_515_008),
+    ("t5", "small", {"vocab_size": 32128}, "seq2seq", 60_506_624),
+    ("mt5", "small", {"vocab_size": 250112}, "seq2seq", 300_176_768),
+    ("bart", "base", {"vocab_size": 50265}, "base", 139_420_416),
 ]
 
 

@@ -27,7 +27,7 @@ from yanmo import checkpoint, models
 from yanmo.checkpoint import Checkpoint
 from yanmo.engine.engine import Engine
 from yanmo.errors import ModelError
-from yanmo.models import FAMILIES, hf
+from yanmo.models import FAMILIES, weights
 from yanmo.models.base import believed
 from yanmo.nn.init import shapes_only
 
@@ -116,7 +116,7 @@ def test_m2_files_that_are_refused(kind: str, tmp_path: Path) -> None:
     file = tmp_path / "model.safetensors"
     file.write_bytes(FILES[kind]())
     with bounded(1.0, 50), pytest.raises(ModelError, match=re.escape(str(file))) as found:
-        hf.read_file(file)
+        weights.read_file(file)
     assert len(str(found.value)) < 2000
 
 
@@ -134,7 +134,7 @@ def test_files_of_the_library_are_read_to_the_bit(dtype: torch.dtype, tmp_path: 
         "none": torch.ones(0, 7, dtype=dtype),
     }
     safetensors.torch.save_file(tensors, tmp_path / "x.safetensors", metadata={"format": "pt"})
-    read = hf.read_file(tmp_path / "x.safetensors")
+    read = weights.read_file(tmp_path / "x.safetensors")
     assert read.keys() == tensors.keys()
     assert all(read[name].dtype == dtype and torch.equal(read[name], t) for name, t in tensors.items())
 
@@ -149,7 +149,7 @@ def test_m2_any_damage_is_refused_or_harmless(data: st.DataObject, tmp_path: Pat
     damaged = sound[:place] + data.draw(st.binary(max_size=12)) + sound[place + cut :]
     (tmp_path / "x.safetensors").write_bytes(damaged)
     try:
-        read = hf.read_file(tmp_path / "x.safetensors")
+        read = weights.read_file(tmp_path / "x.safetensors")
     except ModelError:
         return
     assert sum(t.nbytes for t in read.values()) <= len(damaged)
@@ -299,6 +299,8 @@ def test_m3_more_than_the_memory_here(small_folder: Path, monkeypatch: pytest.Mo
 
 # ---- configs
 
+TYPES = sorted({models.find(name).model_type for name in FAMILIES})  # "transformer" is another name of one
+
 
 @pytest.fixture(scope="session")
 def folders(small_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
@@ -311,7 +313,7 @@ def folders(small_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dic
             config, _ = family.config.read({**json.loads(json.dumps(case.values)), "vocab_size": 120}, case.id)
             tokenizer = checkpoint.load(small_folder).tokenizer
             checkpoint.write(folder, Checkpoint(checkpoint.create(family, config, "base"), family, "base", tokenizer))
-    assert found.keys() == FAMILIES.keys()
+    assert found.keys() == set(TYPES)
     return found
 
 
@@ -323,7 +325,7 @@ ABSURD = [2**31, 2**31 - 1, 2**63, 10**12, 10**9, 2**20, 0, -1, -(2**31), 1e12, 
 OTHER = ["16", "", True, False, [], [1], {}, {"a": 1}, [[[]]], "a" * 100_000, 10**4000]
 
 
-@pytest.mark.parametrize("model_type", FAMILIES)
+@pytest.mark.parametrize("model_type", TYPES)
 def test_m3_absurd_values(model_type: str, folders: dict[str, Path], tmp_path: Path) -> None:
     """Each whole number of a config, made absurd: refused at once, or of no consequence."""
     folder = tmp_path / "x"
@@ -403,19 +405,19 @@ VALUES = st.one_of(
 )
 
 
-@settings(max_examples=1000, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=500, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_m3_any_config(data: st.DataObject, folders: dict[str, Path]) -> None:
     """Values of a sound config changed at random: a ModelError, or a model no larger than its weights. Nothing else is raised,
     and where there is a model its shapes are those of the file."""
-    model_type = data.draw(st.sampled_from(sorted(FAMILIES)))
+    model_type = data.draw(st.sampled_from(TYPES))
     folder = folders[model_type]
     content = json.loads((folder / "config.json").read_text())
     keys = sorted(
         {*content, *models.find(model_type).config.named(), "id2label", "quantization_config"} - {"model_type"}
     )
     change = data.draw(st.dictionaries(st.sampled_from(keys), VALUES, min_size=1, max_size=3))
-    file, stored = folder / "config.json", hf.read_tensors(folder)
+    file, stored = folder / "config.json", weights.read_tensors(folder)
     try:
         changed(folder, {**content, **change})
         opened = checkpoint.load(folder)

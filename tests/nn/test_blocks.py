@@ -9,6 +9,7 @@ from torch import nn
 
 from yanmo.nn.conv import NeighbourConv
 from yanmo.nn.embedding import NgramEmbedding
+from yanmo.nn.feedforward import FeedForward, GatedFeedForward
 from yanmo.nn.position import Rotary
 from yanmo.nn.residual import Residual
 from yanmo.text.batches import Run, pack
@@ -89,3 +90,12 @@ def test_residual(pre: bool) -> None:
     part, norm, x = nn.Linear(4, 4), nn.LayerNorm(4), torch.randn(3, 4)
     expected = x + part(norm(x)) if pre else norm(x + part(x))
     assert torch.equal(Residual(part, norm, pre=pre)(x), expected)
+
+
+@pytest.mark.parametrize("made", [FeedForward, GatedFeedForward])
+def test_dropout_between_the_layers_of_a_feed_forward(made: type[FeedForward | GatedFeedForward]) -> None:
+    """All of the inner layer is dropped in training, nothing else: the last layer's bias is left."""
+    part, x = made(4, 8, "relu", bias=True, dropout=1.0), torch.randn(3, 4)
+    assert torch.equal(part(x), part.down.bias.expand(3, 4)) and not torch.equal(
+        part.eval()(x), part.down.bias.expand(3, 4)
+    )

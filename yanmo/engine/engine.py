@@ -12,7 +12,7 @@ from yanmo.checkpoint import Checkpoint
 from yanmo.engine.writing import FILLS, Filler, Generation, Piece, Writer
 from yanmo.errors import ModelError
 from yanmo.models import sentence
-from yanmo.models.base import BY_TOKEN, LANGUAGE, Model
+from yanmo.models.base import BY_TOKEN, LANGUAGE, Memory, Model
 from yanmo.tasks.base import Answer, Task, lengths
 from yanmo.text.batches import Batch, Key, Run, once, pack
 from yanmo.text.chat import Messages
@@ -114,17 +114,31 @@ class Engine:
 
     @torch.inference_mode()
     def hidden(self, ids: Tensor, mask: Tensor | None = None, types: Tensor | None = None) -> Tensor:
-        """Last hidden states: ids (batch, length) -> (batch, length, width), zero where the mask is."""
+        """Last hidden states, an encoder-decoder's being the encoder's: ids (batch, length) -> (batch, length, width), zero where the
+        mask is."""
         run = self._pack(ids, mask, types)
         return self._rectangle(self._model.hidden(Batch(run)), run, ids)
 
     @torch.inference_mode()
-    def logits(self, ids: Tensor, mask: Tensor | None = None, types: Tensor | None = None) -> Tensor:
+    def logits(
+        self,
+        ids: Tensor,
+        mask: Tensor | None = None,
+        types: Tensor | None = None,
+        decoder_ids: Tensor | None = None,
+    ) -> Tensor:
         """ids (batch, length) -> (batch, length, vocabulary), zero where the mask is; for a task's head (batch, answers), or (batch,
-        length, answers) for the kinds that answer for every token."""
+        length, answers) for the kinds that answer for every token. An encoder-decoder's language-model head answers for decoder_ids
+        (batch, target length) instead, which need no mask, since a token sees only those before it."""
         run = self._pack(ids, mask, types)
         hidden = self._model.hidden(Batch(run))
         kind = self.checkpoint.head
+        if (decoder_ids is not None) != (kind == "seq2seq"):
+            raise ValueError("decoder_ids: for an encoder-decoder with a language-model head, which needs them")
+        if decoder_ids is not None:
+            target = self._pack(decoder_ids, None, None)
+            said = self._model.decode(target, memory=Memory(hidden, run.lengths))
+            return self._rectangle(self._model.logits(said), target, decoder_ids)
         if kind in LANGUAGE:
             return self._rectangle(self._model.logits(hidden), run, ids)
         values = self._model.head(hidden, run)

@@ -13,7 +13,7 @@ from yanmo.errors import MissingExtra, ModelError, SettingsError
 from yanmo.hub.folder import Folder
 from yanmo.hub.parcel import CONFIG, NEEDED, REVISION, Absent, Found, near, parse
 from yanmo.hub.server import Server
-from yanmo.models import gguf, hf
+from yanmo.models import gguf, weights
 
 __all__ = ["Folder", "Found", "Hub", "Server", "find", "open_hub", "parse", "pinned", "resolve"]
 
@@ -36,7 +36,7 @@ def find(name: str | Path) -> Found:
     except SettingsError as error:
         raise ModelError(
             f"{name}: no such folder{meant}, and no name on a hub ({error}). "
-            f"Expected a run folder, a Hugging Face folder with {CONFIG} and {hf.WEIGHTS}, or a .gguf file."
+            f"Expected a run folder, a Hugging Face folder with {CONFIG} and {weights.FILE}, or a .gguf file."
         ) from None
     try:
         server = Server()

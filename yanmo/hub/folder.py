@@ -20,7 +20,7 @@ from yanmo.hub.parcel import (
     pushable,
     within,
 )
-from yanmo.models import hf
+from yanmo.models import weights
 
 
 class Folder:
@@ -83,9 +83,9 @@ class Folder:
 
 def _described(name: str, folder: Path) -> dict[str, Any]:
     try:
-        family, record = hf.read_json(folder / CONFIG).get("model_type"), {}
+        family, record = weights.read_json(folder / CONFIG).get("model_type"), {}
         with suppress(FileNotFoundError):
-            record = hf.read_json(folder / RECORD)
+            record = weights.read_json(folder / RECORD)
     except (ModelError, FileNotFoundError):
         return {"name": name, "revision": digest(folder), "damaged": True}
     task = record.get("task")

@@ -14,7 +14,7 @@ from typing import Any
 
 from yanmo import files
 from yanmo.errors import ModelError, SettingsError, gather
-from yanmo.models import hf
+from yanmo.models import weights
 
 CONFIG, RECORD = "config.json", "yanmo.json"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}(/[A-Za-z0-9][A-Za-z0-9._-]{0,95})?")
@@ -23,7 +23,7 @@ _FILE = re.compile(r"([0-9]_Pooling/)?[A-Za-z0-9][A-Za-z0-9._-]*")
 MAIN = "main"
 
 # What a model is opened from, and what else tells about it.
-_WEIGHTS = (hf.WEIGHTS, f"{hf.WEIGHTS}.index.json", "model-?????-of-?????.safetensors", "heads.safetensors")
+_WEIGHTS = (weights.FILE, f"{weights.FILE}.index.json", "model-?????-of-?????.safetensors", "heads.safetensors")
 ADAPTER = ("adapter_config.json", "adapter_model.safetensors")
 _TOKENISER = (
     *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "chat_template.jinja"),
@@ -73,8 +73,8 @@ def near(folder: Path | None) -> str:
 def chosen(names: Sequence[str], wanted: Sequence[str]) -> list[str]:
     """Those of a model's files that are wanted: weights once, and of folders within only what says how vectors are pooled."""
     found = [name for name in sorted(set(names)) if any(fnmatch.fnmatchcase(name, pattern) for pattern in wanted)]
-    if hf.WEIGHTS in found:
-        found = [name for name in found if not name.startswith(("model-", f"{hf.WEIGHTS}."))]
+    if weights.FILE in found:
+        found = [name for name in found if not name.startswith(("model-", f"{weights.FILE}."))]
     return [name for name in found if _FILE.fullmatch(name)]
 
 
@@ -83,12 +83,12 @@ def pushable(folder: Path) -> list[str]:
     if not folder.is_dir():
         raise ModelError(f"{folder}: no such folder{near(folder)}")
     try:
-        hf.read_json(folder / CONFIG)
+        weights.read_json(folder / CONFIG)
     except FileNotFoundError:
         raise ModelError(
             f"{folder}: no {CONFIG} here, so this is no model (a run has one when it is finished)"
         ) from None
-    hf.read_tensors(folder)
+    weights.read_tensors(folder)
     if (folder / files.MANIFEST).is_file():
         gather(files.changed(folder), f"{folder}: not as it was written; see yanmo doctor {folder}", ModelError)
     names = chosen(within(folder), CARRIED)

@@ -23,7 +23,7 @@ from yanmo.hub.parcel import (
     pushable,
     within,
 )
-from yanmo.models import hf
+from yanmo.models import weights
 from yanmo.progress import say
 
 _SHOWN = 50  # models of a server that are listed
@@ -88,7 +88,7 @@ class Server:
         names = chosen(list(held), wanted)
         if not any(file.endswith(".safetensors") for file in names) or not {CONFIG, ADAPTER[0]} & {*names}:
             raise ModelError(
-                f"{name} at {self.endpoint}: no {CONFIG} with {hf.WEIGHTS}, but {', '.join(sorted(held)[:12]) or 'nothing'}. "
+                f"{name} at {self.endpoint}: no {CONFIG} with {weights.FILE}, but {', '.join(sorted(held)[:12]) or 'nothing'}. "
                 "Other formats can run code when they are opened, so they are not fetched."
             )
         for file in sorted(names, key=lambda file: (file == CONFIG, file)):

@@ -25,6 +25,12 @@ FAMILIES = {
     "transfo-xl": "yanmo.models.transformer_xl:TRANSFO_XL",
     "xlnet": "yanmo.models.xlnet:FAMILY",
     "yanmo-transformer-xl": "yanmo.models.transformer_xl:FAMILY",
+    "transformer": "yanmo.models.transformer:FAMILY",  # Marian's, by the name of the paper
+    "marian": "yanmo.models.transformer:FAMILY",
+    "bart": "yanmo.models.bart:BART",
+    "mbart": "yanmo.models.bart:MBART",
+    "t5": "yanmo.models.t5:T5",
+    "mt5": "yanmo.models.t5:MT5",
     "yanmo-autoencoder": "yanmo.models.autoencoder:FAMILY",
     "yanmo-ngram-bert": "yanmo.models.ngram_bert:FAMILY",
     "yanmo-rnn": "yanmo.models.rnn:FAMILY",

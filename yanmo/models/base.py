@@ -90,11 +90,12 @@ class Model(Protocol):
         """All hidden states (t, width) of a run -> (rows, answers), or (t, answers) for the kinds BY_TOKEN."""
 
 
-def task_logits(part: nn.Module | None, hidden: Tensor, run: Run) -> Tensor:
-    """What a model's task head says of a run. Raises ModelError where it has none."""
+def task_logits(part: nn.Module | None, hidden: Tensor, run: Run, ends: Tensor | None = None) -> Tensor:
+    """What a model's task head says of a run. ends: the last token of each row, where it is another. Raises ModelError where it has
+    none."""
     if part is None:
         raise ModelError("this model has no head for a task; fine-tune it, such as with task.name=classify")
-    result: Tensor = part(hidden, run.starts, run.ends)
+    result: Tensor = part(hidden, run.starts, run.ends if ends is None else ends)
     return result
 
 
@@ -102,7 +103,8 @@ def language_logits(part: nn.Module | None, hidden: Tensor, embedding: Tensor | 
     """What a model's language-model head says of states (n, width). Raises ModelError where it has none."""
     if part is None:
         raise ModelError(
-            "this model has no language-model head; pre-train it, or load a folder of a ...ForMaskedLM or ...ForCausalLM class"
+            "this model has no language-model head; pre-train it, or load a folder of a ...ForMaskedLM, ...ForCausalLM or "
+            "...ForConditionalGeneration class"
         )
     result: Tensor = part(hidden, embedding)
     return result
@@ -116,13 +118,14 @@ def answers(config: "Config", kind: str) -> int:
 # Keys that Hugging Face writes and that change no number of a forward pass: kept, written back, never asked about.
 _HARMLESS = frozenset(
     """
-    _attn_implementation_autoset _name_or_path architectures attn_implementation bos_token bos_token_id
-    chunk_size_feed_forward cls_token_id
-    decoder_start_token_id directionality dtype eos_token_id finetuning_task gradient_checkpointing id2label
-    keys_to_ignore_at_inference label2id language model_type name_or_path num_labels output_attentions
-    output_hidden_states output_past pad_token_id pooler_fc_size pooler_num_attention_heads pooler_num_fc_layers
-    pooler_size_per_head pooler_type problem_type quantization_config return_dict sep_token_id
-    task_specific_params tokenizer_class torch_dtype transformers_version use_cache
+    _attn_implementation_autoset _name_or_path architectures attn_implementation bad_words_ids bos_token
+    bos_token_id chunk_size_feed_forward cls_token_id decoder_start_token_id directionality dtype early_stopping
+    eos_token_id finetuning_task forced_bos_token_id forced_eos_token_id gradient_checkpointing id2label
+    keys_to_ignore_at_inference label2id language length_penalty max_length min_length model_type name_or_path
+    no_repeat_ngram_size num_beams num_labels output_attentions output_hidden_states output_past pad_token_id
+    pooler_fc_size pooler_num_attention_heads pooler_num_fc_layers pooler_size_per_head pooler_type prefix
+    problem_type quantization_config return_dict sep_token_id task_specific_params tokenizer_class torch_dtype
+    transformers_version use_cache
     """.split()  # noqa: SIM905 (a table to read, not a list to type)
 )
 # Keys that name code to run, or a kernel of somebody else's choice: refused at any depth, but for these values of these keys.
@@ -207,6 +210,11 @@ class Config:
     def longest(self) -> int | None:
         """The most tokens that a row may have; None where there is no end."""
         return getattr(self, "max_position_embeddings", None)
+
+    @property
+    def decoder_start(self) -> int | None:
+        """The token that a decoder's input begins with (`batches.shifted`); None: each row's own last."""
+        return getattr(self, "decoder_start_token_id", None)
 
     @classmethod
     def named(cls) -> dict[str, Any]:
@@ -314,6 +322,9 @@ class Family:
     positions: str = "max_position_embeddings"  # the key that makes room for longer rows; "" where none is needed
     aliases: Mapping[str, str] = field(default_factory=dict)  # endings of foreign names in older files -> today's
     ignorable: Sequence[str] = ()  # patterns of foreign names that may stand in a folder and are not read
+    settle: "Callable[[Any, Mapping[str, Tensor]], Any] | None" = (
+        None  # (config, a folder's tensors) -> what these say that it is
+    )
 
     def prefix_of(self, kind: str) -> str:
         return "" if kind == "base" else self.prefixes.get(kind, self.prefix)

@@ -61,10 +61,6 @@ class GatedCnnConfig(Config):
     initializer_range: float = 0.02
     layer_norm_eps: float = 1e-5
 
-    def __post_init__(self) -> None:
-        if self.dilation_cycle < 1:
-            raise ModelError(f"dilation_cycle is {self.dilation_cycle}, expected more than 0")
-
 
 def task_head(config: CnnConfig | GatedCnnConfig, kind: str, place: str) -> nn.Module | None:
     width, number, drop = config.hidden_size, answers(config, kind), config.classifier_dropout

@@ -1,4 +1,4 @@
-"""The one attention of all families, and the self-attention block round it.
+"""The one attention of all families, and the blocks round it: of a row to itself, and to another.
 
 `attend` is a thin cover of torch's `scaled_dot_product_attention`. It knows two shapes of input: rectangles, and rows packed end
 to end without padding. Position reaches it only through q and k (rotated by the caller) or through `bias`.
@@ -17,7 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-Past = Callable[..., Tensor]  # (q, k, v, *, scale, window) -> the mix: one layer of a `cache.KeyValues`
+Past = Callable[..., Tensor]  # (q, k, v, *, bias, scale, window) -> the mix: one layer of a `cache.KeyValues`
+Recall = Callable[..., Tensor]  # (q, *, scale) -> the mix with the keys and values of a memory that it keeps
 _recorders: list[list[list[Tensor]]] = []
 
 
@@ -183,7 +184,8 @@ class SelfAttention(nn.Module):
     """Projections, heads and `attend`: (t, width) packed rows -> (t, width). Linear layers are separate, since adapters name them.
 
     groups: key/value heads, each shared by heads / groups query heads. head_width: where it is not width / heads. bias: of the
-    projections; output_bias: of the last layer, where it differs. norm: makes a norm of q and of k, head by head.
+    projections; output_bias: of the last layer, where it differs. norm: makes a norm of q and of k, head by head. scale: of the
+    scores; None: 1 / sqrt(head width).
     """
 
     def __init__(
@@ -199,6 +201,7 @@ class SelfAttention(nn.Module):
         causal: bool = False,
         window: int | None = None,
         norm: Callable[[int], nn.Module] | None = None,
+        scale: float | None = None,
     ) -> None:
         super().__init__()
         self.heads, self.groups, size = heads, groups or heads, head_width or width // heads
@@ -208,7 +211,7 @@ class SelfAttention(nn.Module):
         self.output = nn.Linear(heads * size, width, bias=bias if output_bias is None else output_bias)
         self.query_norm = norm(size) if norm else nn.Identity()
         self.key_norm = norm(size) if norm else nn.Identity()
-        self.dropout, self.causal, self.window = dropout, causal, window
+        self.dropout, self.causal, self.window, self.scale = dropout, causal, window, scale
 
     def forward(
         self,
@@ -216,18 +219,77 @@ class SelfAttention(nn.Module):
         *,
         lengths: Sequence[int],
         rotate: Callable[[Tensor], Tensor] | None = None,
+        bias: Tensor | None = None,
         past: Past | None = None,
     ) -> Tensor:
-        """rotate: what turns q and k by position (`position.Rotary`). past: attends to what was decoded before, too."""
+        """rotate: what turns q and k by position (`position.Rotary`). bias: on the scores (`position.RelativeBias`). past: attends to
+        what was decoded before, too."""
         q = self.query_norm(self.query(x).unflatten(-1, (self.heads, -1)))
         k = self.key_norm(self.key(x).unflatten(-1, (self.groups, -1)))
         v = self.value(x).unflatten(-1, (self.groups, -1))
         if rotate is not None:
             q, k = rotate(q), rotate(k)
         if past is not None:
-            mixed = past(q, k, v, window=self.window)
+            mixed = past(q, k, v, bias=bias, window=self.window, scale=self.scale)
         else:
+            mixed = attend(
+                q,
+                k,
+                v,
+                bias=bias,
+                lengths=lengths,
+                causal=self.causal,
+                window=self.window,
+                scale=self.scale,
+                dropout=self.dropout if self.training else 0.0,
+            )
+        result: Tensor = self.output(mixed.flatten(-2))
+        return result
+
+
+class CrossAttention(nn.Module):
+    """Queries of one run of rows, keys and values of another, the memory: (t, width) and (s, width) -> (t, width). Vaswani et al. 2017,
+    section 3.2.3. head_width: where it is not width / heads. bias: of the linear layers. scale: None: 1 / sqrt(head width)."""
+
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        *,
+        head_width: int | None = None,
+        bias: bool = True,
+        dropout: float = 0.0,
+        scale: float | None = None,
+    ) -> None:
+        super().__init__()
+        self.heads, size = heads, head_width or width // heads
+        self.query = nn.Linear(width, heads * size, bias=bias)
+        self.key = nn.Linear(width, heads * size, bias=bias)
+        self.value = nn.Linear(width, heads * size, bias=bias)
+        self.output = nn.Linear(heads * size, width, bias=bias)
+        self.dropout, self.scale = dropout, scale
+
+    def keep(self, memory: Tensor) -> tuple[Tensor, Tensor]:
+        """The keys and the values of a memory (s, width): (s, heads, d) each."""
+        return self.key(memory).unflatten(-1, (self.heads, -1)), self.value(memory).unflatten(-1, (self.heads, -1))
+
+    def forward(
+        self,
+        x: Tensor,
+        *,
+        lengths: Sequence[int],
+        memory: tuple[Tensor, Sequence[int]] | None = None,
+        recall: Recall | None = None,
+    ) -> Tensor:
+        """memory: its states and lengths; or recall: what attends to one that a `cache.KeyValues` keeps."""
+        q = self.query(x).unflatten(-1, (self.heads, -1))
+        if recall is not None:
+            mixed = recall(q, scale=self.scale)
+        elif memory is not None:
+            k, v = self.keep(memory[0])
             drop = self.dropout if self.training else 0.0
-            mixed = attend(q, k, v, lengths=lengths, causal=self.causal, window=self.window, dropout=drop)
+            mixed = attend(q, k, v, lengths=lengths, key_lengths=memory[1], scale=self.scale, dropout=drop)
+        else:
+            raise ValueError("this decoder attends to a memory; give it one, or a state that keeps one")
         result: Tensor = self.output(mixed.flatten(-2))
         return result

@@ -21,22 +21,23 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 
 class GatedFeedForward(nn.Module):
     """A wider layer, multiplied by the activation of another: (..., width) -> (..., width). Shazeer 2020
-    (https://arxiv.org/abs/2002.05202)."""
+    (https://arxiv.org/abs/2002.05202). Dropout on the product."""
 
-    def __init__(self, width: int, inner: int, activation: str, *, bias: bool = False) -> None:
+    def __init__(self, width: int, inner: int, activation: str, *, bias: bool = False, dropout: float = 0.0) -> None:
         super().__init__()
         self.gate = nn.Linear(width, inner, bias=bias)
         self.up = nn.Linear(width, inner, bias=bias)
         self.down = nn.Linear(inner, width, bias=bias)
         self.activation = ACTIVATIONS[activation]
+        self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
-        result: Tensor = self.down(self.activation(self.gate(x)) * self.up(x))
+        result: Tensor = self.down(self.dropout(self.activation(self.gate(x)) * self.up(x)))
         return result
 
 
 class FeedForward(nn.Module):
-    """Through a wider layer (dropout on that) and back: (..., width) -> (..., width)."""
+    """Through a wider layer and back: (..., width) -> (..., width). Dropout on the wider one."""
 
     def __init__(self, width: int, inner: int, activation: str, *, bias: bool = True, dropout: float = 0.0) -> None:
         super().__init__()

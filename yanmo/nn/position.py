@@ -1,11 +1,15 @@
-"""Position by rotation: q and k are turned by an angle that grows with the token's place, so that their product knows the distance.
+"""Position, for attention that by itself knows none.
 
-Source: Su et al. 2021 (https://arxiv.org/abs/2104.09864), in the form that turns the two halves of a head against each other. For
-rows longer than those of the training, waves are slowed: `SCALINGS`, by their Hugging Face names.
+By rotation: q and k are turned by an angle that grows with the token's place, so that their product knows the distance. Source: Su et
+al. 2021 (https://arxiv.org/abs/2104.09864), in the form that turns the two halves of a head against each other. For rows longer than
+those of the training, waves are slowed: `SCALINGS`, by their Hugging Face names.
+
+By a bias on the scores, learned for each distance (`RelativeBias`). By waves that are added to embeddings (`sinusoids`).
 """
 
 import math
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -96,3 +100,44 @@ class Rotary(nn.Module):
             return torch.cat([a * cos - b * sin, b * cos + a * sin], -1).to(x.dtype)
 
         return rotate
+
+
+def sinusoids(positions: Tensor, width: int) -> Tensor:
+    """(t,) positions -> (t, width): the sines of all waves, then their cosines; the slowest turns once in 10000 * 2 pi tokens (Vaswani et
+    al. 2017, section 3.5, which takes them by turns; Marian's order is this)."""
+    longest = int(positions.max()) + 1 if len(positions) else 1
+    return sinusoid_table(1 << (longest - 1).bit_length(), width).to(positions.device)[positions]
+
+
+@lru_cache(maxsize=8)  # of a power of two of rows, so that growing rows make few of them
+def sinusoid_table(rows: int, width: int) -> Tensor:
+    """(rows, width): `sinusoids` of the positions from 0 on."""
+    with torch.inference_mode(False):  # kept for training too, whoever asks first
+        waves = 10_000.0 ** (-2 * torch.arange((width + 1) // 2, dtype=torch.float64) / width)
+        angle = torch.arange(rows, dtype=torch.float64)[:, None] * waves
+        return torch.cat([angle.sin(), angle[:, : width // 2].cos()], -1).float()
+
+
+class RelativeBias(nn.Module):
+    """A learned bias for each distance between a query and a key. Near distances have one each, farther ones share buckets that widen
+    like a logarithm, up to `furthest`. Raffel et al. 2020 (https://arxiv.org/abs/1910.10683), section 2.1.
+
+    both_ways: half of the buckets are for keys behind the query; else all are for those before it."""
+
+    def __init__(self, heads: int, buckets: int, furthest: int, *, both_ways: bool) -> None:
+        super().__init__()
+        self.table = nn.Embedding(buckets, heads)
+        self.buckets, self.furthest, self.both_ways = buckets, furthest, both_ways
+
+    def forward(self, distances: Tensor) -> Tensor:
+        """(..., queries, keys) places of keys less those of queries -> (..., heads, queries, keys)."""
+        result: Tensor = self.table(self.bucket(distances)).movedim(-1, -3)
+        return result
+
+    def bucket(self, distances: Tensor) -> Tensor:
+        number = self.buckets // 2 if self.both_ways else self.buckets
+        away = distances.abs() if self.both_ways else (-distances).clamp(min=0)
+        exact = number // 2
+        far = (away.clamp(min=exact).float() / exact).log() / math.log(self.furthest / exact) * (number - exact)
+        found = torch.where(away < exact, away, (exact + far.long()).clamp(max=number - 1))
+        return found + number * (distances > 0) if self.both_ways else found

@@ -50,6 +50,14 @@ class Run:
         """(tokens,) the row that each token belongs to."""
         return torch.from_numpy(np.repeat(np.arange(len(self.lengths)), self.lengths)).to(self.ids.device)
 
+    def last(self, id: int | None) -> Tensor:
+        """(rows,) each row's last token of this id; its last one where it has none, or where the id is None."""
+        if id is None:
+            return self.ends
+        places = torch.where(self.ids == id, torch.arange(len(self.ids), device=self.ids.device), -1)
+        found = torch.full_like(self.ends, -1).scatter_reduce(0, self.row_of, places, "amax")
+        return torch.where(found < 0, self.ends, found)
+
     def padded(self, values: Tensor, fill: float = 0) -> Tensor:
         """Packed (tokens, ...) -> rectangle (rows, longest, ...), for families that need one."""
         rectangle = values.new_full((len(self.lengths), max(self.lengths), *values.shape[1:]), fill)
@@ -72,6 +80,14 @@ def pack(rows: Sequence[np.ndarray], types: Sequence[np.ndarray | None] = ()) ->
         filled = [np.zeros(size, np.int64) if kind is None else kind for kind, size in zip(types, lengths, strict=True)]
         kinds = torch.from_numpy(np.concatenate(filled).astype(np.int64))
     return Run(torch.from_numpy(np.concatenate(rows).astype(np.int64)), lengths, kinds)
+
+
+def shifted(run: Run, start: int | None) -> Run:
+    """What a decoder is given so that it says the run's tokens, each seeing those before it: every row begins with `start` and goes
+    without its last token. start: `Config.decoder_start`; None: a row's own last token (mBART's, which names the language)."""
+    ids = run.ids.roll(1)
+    ids[run.starts] = run.ids[run.ends] if start is None else start
+    return Run(ids, run.lengths, run.types)
 
 
 @dataclass(frozen=True)
