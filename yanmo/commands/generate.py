@@ -46,7 +46,7 @@ def command(words: Words[Settings]) -> None:
             f'no prompt given. Expected one, or a file of them: yanmo generate {asked.run} "once upon a time"'
         )
     engine = load(asked.run, device=machine.prepare(asked.machine))
-    keys = {name: getattr(asked, name) for name in Generation.model_fields if name in asked.model_fields_set}
+    keys = {name: getattr(asked, name) for name in Generation.model_fields}
     pieces = in_order(engine.stream(prompts, Generation(**keys)), asked.n)
     if words.json:
         for place, of_prompt in itertools.groupby(pieces, lambda piece: piece.prompt):

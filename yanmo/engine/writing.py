@@ -29,8 +29,8 @@ class Generation(Block):
     n: int = Field(1, ge=1, description="texts of each prompt; of a masked model, fillings")
     stop: list[str] = Field([], description="a text ends before the first of these")
     beams: int = Field(1, ge=1, description="above 1: beam search with so many, which draws nothing")
-    length_penalty: float = Field(
-        1.0, allow_inf_nan=False, description="of beam search: above 0 favours long texts, below 0 short ones"
+    length_penalty: float | None = Field(
+        None, allow_inf_nan=False, description="of beam search: above 0 favours long texts, below 0 short ones; null: 1"
     )
     sampling: Sampling = Field(default_factory=Sampling)
 
@@ -42,7 +42,7 @@ class Generation(Block):
             raise ValueError(
                 "beam search draws nothing, so a sampling.temperature has no meaning beside beams; drop one"
             )
-        if self.beams == 1 and "length_penalty" in self.model_fields_set:
+        if self.beams == 1 and self.length_penalty is not None:
             raise ValueError("length_penalty has a meaning only beside beams, such as beams=4")
         if 1 < self.beams < self.n:
             raise ValueError(f"n: {self.n} texts of {self.beams} beams; raise beams")
@@ -117,7 +117,7 @@ class Writer:
             ends=self._ends(asked.stop),
             endings=len(self.ends),
             max_new_tokens=asked.max_new_tokens,
-            length_penalty=asked.length_penalty,
+            length_penalty=1.0 if asked.length_penalty is None else asked.length_penalty,
             transforms=[*self._forbidden(), *sampling.transforms(asked.sampling)],
             device=self.device,
         )
@@ -136,9 +136,10 @@ class Writer:
         return [self._start(row) for row in rows], state
 
     def _start(self, row: list[int]) -> list[int]:
-        """What a target begins with: the config's token, else what ends the source; and what must come next, where the config says so."""
-        start = _ids(self._told.get("decoder_start_token_id"))[:1] or row[-1:]
-        return start + _ids(self._told.get("forced_bos_token_id"))[:1]
+        """What a target begins with: the token that the folder names, else the family's, else the source's last; and what must come next,
+        where the folder says so."""
+        named = _ids(self._told.get("decoder_start_token_id")) or _ids(self.config.decoder_start)
+        return (named[:1] or row[-1:]) + _ids(self._told.get("forced_bos_token_id"))[:1]
 
     def _ends(self, stop: Sequence[str]) -> loop.Ends:
         return lambda new: new[-1] in self.ends or bool(stop and before(self.tokenizer.decode(new), stop) is not None)
