@@ -29,7 +29,7 @@ def within(
     assert largest < tolerance, f"{family} {case}: {what} differ from {oracle} by {largest:.3g}"
     key = (family, what)
     _largest[key] = max(_largest.get(key, 0.0), largest)
-    _oracles[family].add(oracle)
+    _oracles[family] |= {oracle} if what != PIECES else set()
     _cases[family].add(case)
 
 
@@ -38,28 +38,34 @@ def counted(family: str, size: str, parameters: int) -> None:
     _counts[family] = f"{size}: {parameters:,}"
 
 
-def table() -> str:
-    head = ("family", "oracle", "configurations", *WHAT, "published parameters, met")
-    lines = [head, ("---",) * len(head)]
+def rows() -> dict[str, list[str]]:
+    """What was measured in this run: family -> the other cells."""
+    found = {}
     for family, oracles in _oracles.items():
         differences = [f"{_largest[family, what]:.1e}" if (family, what) in _largest else "" for what in WHAT]
-        lines.append(
-            (f"`{family}`", "; ".join(sorted(oracles)), str(len(_cases[family])), *differences, _counts.get(family, ""))
-        )
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+        found[family] = [
+            "; ".join(sorted(oracles)),
+            str(len(_cases[family])),
+            *differences,
+            _counts.get(family, ""),
+        ]
+    return found
 
 
 def write() -> None:
-    """Put the table into the page, if that was asked for."""
+    """Put what was measured into the page, if that was asked for; families that were not stay as they stand there."""
     if os.environ.get("YANMO_TABLE") != "write" or not _oracles:
         return
+    head = ["family", "oracle", "configurations", *WHAT, "published parameters, met"]
+    found = [[f"`{family}`", *cells] for family, cells in sorted({**shown(), **rows()}.items())]
+    table = "\n".join(f"| {' | '.join(line)} |" for line in (head, ["---"] * len(head), *found))
     text = PAGE.read_text("utf-8")
     before, rest = text.split(BEGIN)
-    PAGE.write_text(f"{before}{BEGIN}\n{table()}\n{END}{rest.split(END)[1]}", "utf-8")
+    PAGE.write_text(f"{before}{BEGIN}\n{table}\n{END}{rest.split(END)[1]}", "utf-8")
 
 
 def shown() -> dict[str, list[str]]:
     """The table as it stands in the page: family -> the other cells."""
-    rows = PAGE.read_text("utf-8").split(BEGIN)[1].split(END)[0].strip().splitlines()[2:]
-    cells = [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
+    lines = PAGE.read_text("utf-8").split(BEGIN)[1].split(END)[0].strip().splitlines()[2:]
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
     return {row[0].strip("`"): row[1:] for row in cells}

@@ -14,6 +14,7 @@ from torch import Tensor
 
 import yanmo
 from tests.families import CASES, REFERENCES, Case
+from tests.measured import GRADIENTS, LOSS, PIECES, STATES, TOLERANCE, counted, within
 from yanmo import checkpoint, models
 from yanmo.checkpoint import Checkpoint
 from yanmo.models.base import HEADS, LANGUAGE, Memory
@@ -22,7 +23,6 @@ from yanmo.nn.init import shapes_only
 from yanmo.text.batches import Batch, Run, shifted
 from yanmo.text.tokenizer import TokenizerSettings, train
 
-TOLERANCE = 1e-5
 CLASSES = {
     "base": "AutoModel",
     "masked": "AutoModelForMaskedLM",
@@ -165,16 +165,22 @@ def test_equal_both_ways(case: Case, head: str, tokenizer, tmp_path: Path) -> No
     engine = yanmo.load(tmp_path / "theirs")
     assert engine.checkpoint.head == head and not engine.checkpoint.fresh and not engine.checkpoint.unknown
     ours = engine.hidden(ids, mask, types) if head == "base" else engine.logits(ids, mask, types)
-    assert (ours - expected).abs().max() < TOLERANCE
+    within(case.family, case.name, STATES, "transformers", ours - expected)
     if head == "pretrain":
         run = packed(ids, mask, types)
         follows = theirs(input_ids=ids, attention_mask=mask, token_type_ids=types).seq_relationship_logits
-        assert (engine.model.head(engine.model.hidden(Batch(run)), run) - follows).abs().max() < TOLERANCE
+        within(
+            case.family,
+            case.name,
+            STATES,
+            "transformers",
+            engine.model.head(engine.model.hidden(Batch(run)), run) - follows,
+        )
 
     checkpoint.write(tmp_path / "ours", engine.checkpoint)
     again, report = getattr(transformers, CLASSES[head]).from_pretrained(tmp_path / "ours", output_loading_info=True)
     assert not report["missing_keys"] and not report["unexpected_keys"] and not report["mismatched_keys"]
-    assert (answer(again.eval(), ids, mask, types, head) - expected).abs().max() < TOLERANCE
+    within(case.family, case.name, STATES, "transformers", answer(again.eval(), ids, mask, types, head) - expected)
 
 
 @pytest.mark.parametrize(("case", "head"), SPOKEN)
@@ -195,19 +201,19 @@ def test_pairs_equal_both_ways(case: Case, head: str, tokenizer, tmp_path: Path)
     engine = yanmo.load(tmp_path / "theirs")
     assert engine.checkpoint.head == head and not engine.checkpoint.fresh and not engine.checkpoint.unknown
     states = theirs.get_encoder()(input_ids=ids, attention_mask=mask).last_hidden_state * mask[..., None]
-    assert (engine.hidden(ids, mask) - states).abs().max() < TOLERANCE
+    within(case.family, case.name, STATES, "transformers", engine.hidden(ids, mask) - states)
     if head == "seq2seq":
-        assert (engine.logits(ids, mask, decoder_ids=target) - expected).abs().max() < TOLERANCE
+        within(case.family, case.name, STATES, "transformers", engine.logits(ids, mask, decoder_ids=target) - expected)
     source, run = packed(ids, mask), packed(target, target_mask)
     with torch.no_grad():
         ours = engine.model.decode(run, memory=Memory(engine.model.encode(source), source.lengths))
         ours = ours if head == "base" else engine.model.logits(ours)
-    assert (ours - expected[target_mask.bool()]).abs().max() < TOLERANCE
+    within(case.family, case.name, STATES, "transformers", ours - expected[target_mask.bool()])
 
     checkpoint.write(tmp_path / "ours", engine.checkpoint)
     again, report = getattr(transformers, CLASSES[head]).from_pretrained(tmp_path / "ours", output_loading_info=True)
     assert not report["missing_keys"] and not report["unexpected_keys"] and not report["mismatched_keys"]
-    assert (said(again.eval()) - expected).abs().max() < TOLERANCE
+    within(case.family, case.name, STATES, "transformers", said(again.eval()) - expected)
 
 
 @pytest.mark.parametrize("case", pairs(REFERENCES), ids=lambda case: case.id)
@@ -227,7 +233,7 @@ def test_equal_loss_and_gradients_of_a_target(case: Case, tokenizer, tmp_path: P
     logits = model.logits(model.decode(shifted(run, opened.config.decoder_start), memory=memory))
     ours = torch.nn.functional.cross_entropy(logits, run.ids)
     ours.backward()
-    assert abs(ours.item() - loss.item()) < TOLERANCE
+    within(case.family, case.name, LOSS, "transformers", ours.item() - loss.item())
     found = {name: parameter.grad for name, parameter in model.named_parameters()}
     expected = {name: p.grad for name, p in theirs.named_parameters() if p.grad is not None}
     rules = {
@@ -235,7 +241,7 @@ def test_equal_loss_and_gradients_of_a_target(case: Case, tokenizer, tmp_path: P
     }
     assert expected.keys() <= rules.keys()
     for name, gradient in expected.items():
-        assert (rules[name].save(found) - gradient).abs().max() < TOLERANCE, name
+        within(case.family, case.name, GRADIENTS, "transformers", rules[name].save(found) - gradient)
 
 
 @pytest.mark.parametrize("case", encoders(REFERENCES), ids=lambda case: case.id)
@@ -258,9 +264,9 @@ def test_equal_loss_and_gradients(case: Case, tokenizer, tmp_path: Path) -> None
     logits = model.logits(model.hidden(Batch(run))[select])
     ours = torch.nn.functional.cross_entropy(logits, run.ids[select])
     ours.backward()
-    assert abs(ours.item() - loss.item()) < TOLERANCE
+    within(case.family, case.name, LOSS, "transformers", ours.item() - loss.item())
     expected = theirs.get_input_embeddings().weight.grad
-    assert (model.embeddings.word.weight.grad - expected).abs().max() < TOLERANCE
+    within(case.family, case.name, GRADIENTS, "transformers", model.embeddings.word.weight.grad - expected)
 
 
 def fresh(case: Case, head: str) -> torch.nn.Module:
@@ -355,9 +361,9 @@ def test_equal_causal_loss_and_gradients(case: Case, tokenizer, tmp_path: Path) 
     logits = model.logits(model.hidden(Batch(run))[told])
     ours = torch.nn.functional.cross_entropy(logits, run.ids.roll(-1)[told])
     ours.backward()
-    assert abs(ours.item() - loss.item()) < TOLERANCE
+    within(case.family, case.name, LOSS, "transformers", ours.item() - loss.item())
     expected = theirs.get_input_embeddings().weight.grad
-    assert (model.word.weight.grad - expected).abs().max() < TOLERANCE
+    within(case.family, case.name, GRADIENTS, "transformers", model.word.weight.grad - expected)
 
 
 @pytest.mark.parametrize(("case", "head"), with_heads(CASES, "causal", "seq2seq"))
@@ -390,7 +396,7 @@ def test_decoding_with_a_state_equals_the_full_forward(case: Case, head: str) ->
             at = [a + n for a, n in zip(at, sizes, strict=True)]
         assert state.length == 14 and state.lengths == (9, 14, 14)
         for part, whole in zip(found, expected, strict=True):
-            assert (torch.cat(part) - whole).abs().max() < TOLERANCE
+            within(case.family, case.name, PIECES, "the same text at once", torch.cat(part) - whole)
 
         more = [torch.randint(5, case.values["vocab_size"], (4,), generator=generator) for _ in range(4)]
         after = [full(torch.cat([rows[i], new]), i)[-4:] for i, new in zip([2, 0, 2, 1], more, strict=True)]
@@ -400,7 +406,7 @@ def test_decoding_with_a_state_equals_the_full_forward(case: Case, head: str) ->
         chosen.rewind(kept)
         for step in range(4):  # one by one
             for part, whole in zip(give(chosen, [row[step : step + 1] for row in more]), after, strict=True):
-                assert (part - whole[step]).abs().max() < TOLERANCE
+                within(case.family, case.name, PIECES, "the same text at once", part - whole[step])
 
 
 @pytest.mark.parametrize("kind", GENERIC)
@@ -503,6 +509,7 @@ def test_parameter_counts(name: str, size: str, keys: dict[str, Any], head: str,
     with shapes_only():
         model = family.module(config, head)
     assert sum(p.numel() for p in model.parameters()) == count
+    counted(family.model_type, size, count)
 
 
 def test_real_weights(minilm: Path, tmp_path: Path) -> None:
