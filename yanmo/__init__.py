@@ -15,6 +15,7 @@ _FUNCTIONS = {
     "finetune": "yanmo.commands.finetune",
     "evaluate": "yanmo.commands.evaluate",
     "predict": "yanmo.commands.predict",
+    "generate": "yanmo.commands.generate",
     "doctor": "yanmo.commands.doctor",
 }
 
@@ -24,12 +25,25 @@ if TYPE_CHECKING:
     from yanmo.commands.doctor import doctor as doctor
     from yanmo.commands.evaluate import evaluate as evaluate
     from yanmo.commands.finetune import finetune as finetune
+    from yanmo.commands.generate import generate as generate
     from yanmo.commands.init import init as init
     from yanmo.commands.predict import predict as predict
     from yanmo.commands.pretrain import pretrain as pretrain
     from yanmo.engine import load as load
 
-__all__ = ["__version__", "data", "demo", "doctor", "evaluate", "finetune", "init", "load", "predict", "pretrain"]
+__all__ = [
+    "__version__",
+    "data",
+    "demo",
+    "doctor",
+    "evaluate",
+    "finetune",
+    "generate",
+    "init",
+    "load",
+    "predict",
+    "pretrain",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -28,6 +28,7 @@ VERBS = {
     "finetune": "Train a model for a task on labelled rows.",
     "evaluate": "Score a run on labelled rows.",
     "predict": "Answer for the rows of a file, or for lines on standard input.",
+    "generate": "Write: behind a prompt, from a source text, or into the masks of a text; the words come as they are made.",
     "hub": "list, push, pull: models kept in a folder or on a server of your own, or on the public hub.",
     "doctor": "What this machine can do, and what is wrong with a run; --fix mends what is safe to mend.",
 }
@@ -41,6 +42,7 @@ EXAMPLES = {
     "finetune": "yanmo finetune data.train=train.tsv data.test=test.tsv model.base=runs/mine run=runs/reviews",
     "evaluate": "yanmo evaluate runs/reviews data.test=test.tsv --json",
     "predict": "yanmo predict runs/reviews new.csv out=answers.csv",
+    "generate": 'yanmo generate runs/writer "once upon a time" sampling.temperature=0.8 sampling.top_p=0.9',
     "hub": "yanmo hub push runs/reviews hub=/shared/models name=team/reviews",
     "doctor": "yanmo doctor runs/reviews",
 }

@@ -61,7 +61,9 @@ def test_a_state_goes_on() -> None:
 
 def test_another_choice() -> None:
     model = made(DECODERS[0])
-    assert loop.follow(model, [[1], [2]], max_new_tokens=3, choose=lambda logits: torch.full((len(logits),), 7)) == [
+    assert loop.follow(
+        model, [[1], [2]], max_new_tokens=3, choose=lambda logits, rows: torch.full((len(logits),), 7)
+    ) == [
         [7, 7, 7],
         [7, 7, 7],
     ]

@@ -1,17 +1,16 @@
 """The Engine: a loaded checkpoint that answers. Knows tasks by their protocol, and no family by name."""
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import overload
+from typing import Any, overload
 
 import torch
 from torch import Tensor, nn
 
-from yanmo import checkpoint, evaluation
+from yanmo import checkpoint, evaluation, settings
 from yanmo.checkpoint import Checkpoint
-from yanmo.decoding import loop
-from yanmo.errors import ModelError, gather
+from yanmo.engine.writing import FILLS, Filler, Generation, Piece, Writer
+from yanmo.errors import ModelError
 from yanmo.models import sentence
 from yanmo.models.base import BY_TOKEN, LANGUAGE, Memory, Model
 from yanmo.tasks.base import Answer, Task, lengths
@@ -55,50 +54,49 @@ class Engine:
         return evaluation.answers(self.model, self.task, self.task.prepare(rows), device=self.device) if rows else []
 
     @overload
-    def generate(self, prompts: str | Messages, *, max_new_tokens: int = 64) -> str: ...  # type: ignore[overload-overlap]  # a str first
+    def generate(self, prompts: str | Messages, *, n: None = None, **keys: Any) -> str: ...
     @overload
-    def generate(self, prompts: Sequence[str | Messages], *, max_new_tokens: int = 64) -> list[str]: ...
+    def generate(self, prompts: str | Messages, *, n: int, **keys: Any) -> list[str]: ...
+    @overload
+    def generate(self, prompts: Sequence[str | Messages], *, n: None = None, **keys: Any) -> list[str]: ...
+    @overload
+    def generate(self, prompts: Sequence[str | Messages], *, n: int, **keys: Any) -> list[list[str]]: ...
     def generate(
-        self, prompts: str | Messages | Sequence[str | Messages], *, max_new_tokens: int = 64
-    ) -> str | list[str]:
-        """What a causal language model writes behind a prompt, or behind each of several, by its likeliest tokens, until it ends the
-        text or has written `max_new_tokens`.
+        self, prompts: str | Messages | Sequence[str | Messages], *, n: int | None = None, **keys: Any
+    ) -> str | list[str] | list[list[str]]:
+        """What a model writes behind a prompt, or behind each of several; an encoder-decoder: what it makes of a text. With `n` a list of
+        so many texts of each prompt. The other keys are those of `yanmo generate` (max_new_tokens=, stop=, beams=,
+        sampling={"temperature": 1} ...); without them the likeliest tokens, at most 64.
 
         A prompt is a text, or the messages of a chat, {"role": ..., "content": ...} each, of which the model's own template makes the
-        text. Raises ModelError for a model, a template or a prompt that can't do that."""
-        if self.checkpoint.head != "causal":
-            raise ModelError(
-                "this folder holds no causal language model, so it writes nothing; open one of a ...ForCausalLM class"
-            )
+        text. A masked model fills in the masks of a text instead. Raises ModelError for a model, a template or a prompt that can't do
+        that, SettingsError for keys that can't be."""
         alone = isinstance(prompts, str) or any(isinstance(prompt, Mapping) for prompt in prompts)
-        rows = self._prompts([prompts] if alone else prompts, max_new_tokens)  # type: ignore[list-item,arg-type]
-        ends = self.checkpoint.config.extra.get("eos_token_id", [])
-        stops = ends if isinstance(ends, list) else [ends]
-        found = loop.follow(self._model, rows, stops=stops, max_new_tokens=max_new_tokens, device=self.device)
-        texts = [self.tokenizer.decode(ids) for ids in found]
+        rows: Sequence[str | Messages] = [prompts] if alone else prompts  # type: ignore[list-item,assignment]
+        asked = settings.from_arguments(Generation, None, {**keys, "n": n or 1})
+        pieces: list[list[list[str]]] = [[[] for _ in range(asked.n)] for _ in rows]
+        for piece in self.stream(rows, asked):
+            pieces[piece.prompt][piece.sample].append(piece.text)
+        texts = [["".join(parts) for parts in one if parts] for one in pieces]
+        if n is None:
+            return texts[0][0] if alone else [one[0] for one in texts]
         return texts[0] if alone else texts
 
-    def _prompts(self, prompts: Sequence[str | Messages], more: int) -> list[list[int]]:
-        """Their ids; each must leave room for so many more."""
-        chat, chats = self.checkpoint.chat, [prompt for prompt in prompts if not isinstance(prompt, str)]
-        if chats and chat is None:
-            raise ModelError("this model has no chat template; give the prompt as a text")
-        rendered = iter(chat.render(chats) if chat and chats else ())  # which brings its special tokens
-        rows = [
-            self.tokenizer.encode(prompt)
-            if isinstance(prompt, str)
-            else self.tokenizer.encode(next(rendered), special=False)
-            for prompt in prompts
-        ]
-        longest = self.checkpoint.config.longest
-        room = math.inf if longest is None else longest
-        faults = [
-            f"prompt {number}: " + (f"{len(row):,} tokens and {more:,} new ones" if row else "it has no token")
-            for number, row in enumerate(rows, 1)
-            if not 0 < len(row) <= room - more
-        ]
-        gather(faults, f"expected prompts that leave room in the {room:,} positions of the model:", ModelError)
-        return rows
+    def stream(self, prompts: Sequence[str | Messages], asked: Generation) -> Iterator[Piece]:
+        """The same as it is written: pieces of the texts, those of several at a time. A filling is one piece."""
+        if self.checkpoint.head not in FILLS:
+            yield from Writer(self.checkpoint, self.device).stream(prompts, asked)
+            return
+        for place, prompt in enumerate(prompts):
+            if not isinstance(prompt, str):
+                raise ModelError("a masked model has no chats; give it a text")
+            for sample, (text, _) in enumerate(self.fill(prompt, n=asked.n)):
+                yield Piece(place, sample, text, True)
+
+    def fill(self, text: str, *, n: int = 5) -> list[tuple[str, float]]:
+        """A text with its masks filled in by a masked language model: at most n ways, the likeliest first, each with its probability.
+        Raises ModelError for a model or a text without masks."""
+        return Filler(self.checkpoint, self.device).fill(text, n)
 
     @torch.inference_mode()
     def embed(self, texts: Sequence[str]) -> Tensor:

@@ -1,0 +1,97 @@
+"""`yanmo generate RUN "prompt" [key=value ...]`, or prompts from a file or from standard input, one a line; the texts come as they are
+written. A masked model fills in the masks of a text.
+"""
+
+import itertools
+import json
+import os
+import re
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from yanmo import machine
+from yanmo.engine import load
+from yanmo.engine.writing import Generation, Piece
+from yanmo.errors import SettingsError, gather
+from yanmo.machine import Machine
+from yanmo.settings import Words
+from yanmo.text import sources
+
+
+class Settings(Generation):
+    run: Path | None = Field(
+        None, description="a run folder, any folder of a known family, or a .gguf file, that writes"
+    )
+    machine: Machine = Field(default_factory=Machine)
+
+
+def generate(run: str | Path, prompts: Sequence[str], **keys: Any) -> list[list[str]]:
+    """The texts of each prompt, by the keys of `yanmo generate`. (For many calls, keep the Engine: `yanmo.load(run).generate(prompts)`.)"""
+    return load(run).generate(list(prompts), n=keys.pop("n", 1), **keys)
+
+
+def command(words: Words[Settings]) -> None:
+    asked, given = words.settings, list(words.typed)
+    if asked.run is None:
+        if not given:
+            raise SettingsError('expected a run folder and a prompt: yanmo generate RUN "once upon a time"')
+        asked.run = Path(given.pop(0))
+    prompts = list(_prompts(given)) if given else _lines()
+    if not prompts:
+        raise SettingsError(
+            f'no prompt given. Expected one, or a file of them: yanmo generate {asked.run} "once upon a time"'
+        )
+    engine = load(asked.run, device=machine.prepare(asked.machine))
+    keys = {name: getattr(asked, name) for name in Generation.model_fields}
+    pieces = in_order(engine.stream(prompts, Generation(**keys)), asked.n)
+    if words.json:
+        for place, of_prompt in itertools.groupby(pieces, lambda piece: piece.prompt):
+            texts = ["".join(p.text for p in parts) for _, parts in itertools.groupby(of_prompt, lambda p: p.sample)]
+            _write(json.dumps({"prompt": prompts[place], "texts": texts}, ensure_ascii=False) + "\n")
+    else:
+        for piece in pieces:
+            _write(piece.text + "\n" * piece.last)
+
+
+def in_order(pieces: Iterable[Piece], n: int) -> Iterator[Piece]:
+    """The pieces of one text after the other: those of the first that is not finished as they come, the others when it is their turn."""
+    held: dict[int, list[Piece]] = {}
+    turn = 0
+    for piece in pieces:
+        held.setdefault(piece.prompt * n + piece.sample, []).append(piece)
+        while turn in held:
+            ready = held.pop(turn)
+            yield from ready
+            if not ready[-1].last:
+                break
+            turn += 1
+    for number in sorted(held):  # where a prompt has fewer than n texts
+        yield from held[number]
+
+
+def _write(text: str) -> None:
+    sys.stdout.write(text)
+    sys.stdout.flush()
+
+
+def _prompts(given: Sequence[str]) -> Iterator[str]:
+    """Each word is a prompt, or a file of prompts where it names one."""
+    absent = [f"{word}: no such file" for word in given if _NAME.fullmatch(word) and not _file(word)]
+    gather(absent, "expected a prompt, or a file of prompts:", SettingsError)
+    for word in given:
+        yield from sources.texts(Path(word)) if _file(word) else [word]
+
+
+def _file(word: str) -> bool:
+    return os.path.isfile(word)  # noqa: PTH113 (Path's raises for a long prompt)
+
+
+_NAME = re.compile(r"\S+\.(txt|jsonl?|csv|tsv|parquet)")  # what looks like a file's name
+
+
+def _lines() -> list[str]:
+    return [text for _, text in sources.decode(sys.stdin.buffer, "standard input") if text.strip()]
