@@ -209,7 +209,7 @@ DATA: dict[str, Mistake] = {
 MODEL: dict[str, Mistake] = {
     "no such model": (nothing, new("model.base=nosuch"), 1, ["nosuch: no such folder"]),
     "no config": (remove("model/config.json"), EVALUATE, 1, ["model: no config.json"]),
-    "broken config": (write("model/config.json", "{"), EVALUATE, 1, ["config.json: not readable JSON"]),
+    "broken config": (write("model/config.json", "{"), EVALUATE, 1, ["config.json: not a readable JSON object"]),
     "no weights": (remove("model/model.safetensors"), FINETUNE, 1, ["model: no weights here", "model.safetensors"]),
     "pickles only": (
         pickled,
@@ -245,7 +245,7 @@ MODEL: dict[str, Mistake] = {
         1,
         ["tokenizer.json: not a readable tokeniser"],
     ),
-    "broken record": (write("model/yanmo.json", "{"), EVALUATE, 1, ["yanmo.json: not readable JSON"]),
+    "broken record": (write("model/yanmo.json", "{"), EVALUATE, 1, ["yanmo.json: not a readable JSON object"]),
     "unknown task": (record({"task": {"name": "sing"}}), EVALUATE, 1, ["the task 'sing'", "classify"]),
     "no task": (config(architectures=["BertModel"]), EVALUATE, 1, ["no head for a task", "task.name=classify"]),
     "doctor, no folder": (nothing, ["doctor", "nosuch"], 1, ["nosuch: no such folder"]),
