@@ -189,3 +189,21 @@ def test_word_vectors(kind: str, tmp_path: Path) -> None:
 def test_room_for_the_longest_row(name: str) -> None:
     _, config = models.configure(ModelSettings(family=name, size="tiny"), 600, vocab_size=100)
     assert config.longest in (600, None)  # None: no end
+
+
+@pytest.mark.parametrize(("name", "start"), [("bart", "sep"), ("t5", "pad"), ("transformer", "pad")])
+def test_a_fresh_decoder_says_what_it_begins_with(name: str, start: str, tmp_path: Path) -> None:
+    """transformers, which takes another token where the config is silent, begins with the same one."""
+    settings = ModelSettings(family=name, size="tiny")
+    opened = beginning.start(
+        settings,
+        TokenizerSettings(vocab=100),
+        "seq2seq",
+        folder=tmp_path / "run",
+        resuming=False,
+        texts=TEXTS,
+        longest=32,
+    )
+    checkpoint.write(tmp_path / "model", opened)
+    theirs = transformers.AutoConfig.from_pretrained(tmp_path / "model")
+    assert theirs.decoder_start_token_id == getattr(opened.tokenizer, start) == opened.config.decoder_start
