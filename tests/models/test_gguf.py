@@ -640,8 +640,9 @@ def test_smollm2_logits(smol: engine.Engine, smol_reference: transformers.PreTra
 def test_smollm2_greedy(smol: engine.Engine, smol_reference: transformers.PreTrainedModel) -> None:
     """10 prompts at once, of different lengths, against one at a time."""
     from yanmo.decoding import loop
+    from yanmo.engine.writing import Writer
 
-    ids = smol._prompts(PROMPTS, 64)
+    ids = Writer(smol.checkpoint, torch.device("cpu"))._rows(PROMPTS, 64)
     ours = loop.follow(smol._model, ids, stops=[2], max_new_tokens=64)
     for prompt, mine in zip(ids, ours, strict=True):
         given_ = torch.tensor([prompt])
