@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from yanmo.errors import ModelError, brief, gather
 from yanmo.nn.embedding import Growth
-from yanmo.nn.heads import GENERIC
+from yanmo.nn.heads import GENERIC, RowHead, TokenHead
 from yanmo.text.batches import Batch, Run
 
 if TYPE_CHECKING:
@@ -113,6 +113,16 @@ def language_logits(part: nn.Module | None, hidden: Tensor, embedding: Tensor | 
 def answers(config: "Config", kind: str) -> int:
     """How many numbers a head of this kind says."""
     return _ANSWERS.get(kind, len(config.id2label))
+
+
+def decoder_head(config: "Config", kind: str, width: int, dropout: float | None) -> nn.Module | None:
+    """The task heads that Hugging Face's causal decoders have. dropout: None is their 0.1."""
+    number = answers(config, kind)
+    if kind == "classify":
+        return RowHead(width, number, place="last", bias=False)
+    if kind == "tag":
+        return TokenHead(width, number, dropout=0.1 if dropout is None else dropout)
+    return TokenHead(width, number) if kind == "span" else None
 
 
 # Keys that Hugging Face writes and that change no number of a forward pass: kept, written back, never asked about.

@@ -12,14 +12,14 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from yanmo.errors import ModelError
-from yanmo.models.base import Config, Family, answers, language_logits, task_logits
+from yanmo.models.base import Config, Family, decoder_head, language_logits, task_logits
 from yanmo.models.hf import Rule, Same, Transposed
 from yanmo.nn import init
 from yanmo.nn.attention import Past, attend
 from yanmo.nn.cache import KeyValues
 from yanmo.nn.embedding import Growth
 from yanmo.nn.feedforward import ACTIVATIONS, FeedForward
-from yanmo.nn.heads import LanguageHead, RowHead, TokenHead
+from yanmo.nn.heads import LanguageHead
 from yanmo.nn.residual import Residual
 from yanmo.text.batches import Batch, Run
 
@@ -110,16 +110,6 @@ class Layer(nn.Module):
         return result
 
 
-def task_head(config: Gpt2Config, kind: str) -> nn.Module | None:
-    width, number = config.n_embd, answers(config, kind)
-    if kind == "classify":
-        return RowHead(width, number, place="last", bias=False)
-    if kind == "tag":
-        drop = config.classifier_dropout
-        return TokenHead(width, number, dropout=0.1 if drop is None else drop)
-    return TokenHead(width, number) if kind == "span" else None
-
-
 class Gpt2(nn.Module):
     """The decoder, with a head of the given kind."""
 
@@ -133,7 +123,7 @@ class Gpt2(nn.Module):
         self.norm = nn.LayerNorm(config.n_embd, eps=config.layer_norm_epsilon)
         tied = config.tie_word_embeddings
         self.language = LanguageHead(config.n_embd, config.vocab_size, tied=tied) if head == "causal" else None
-        self.task_head = task_head(config, head)
+        self.task_head = decoder_head(config, head, config.n_embd, config.classifier_dropout)
 
     def state(self) -> KeyValues:
         return KeyValues(len(self.layers))

@@ -12,14 +12,14 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from yanmo.errors import ModelError, brief
-from yanmo.models.base import Config, Family, answers, language_logits, task_logits
+from yanmo.models.base import Config, Family, decoder_head, language_logits, task_logits
 from yanmo.models.hf import Rule, Same
 from yanmo.nn import init
 from yanmo.nn.attention import SelfAttention
 from yanmo.nn.cache import KeyValues
 from yanmo.nn.embedding import Growth
 from yanmo.nn.feedforward import ACTIVATIONS, GatedFeedForward
-from yanmo.nn.heads import LanguageHead, RowHead, TokenHead
+from yanmo.nn.heads import LanguageHead
 from yanmo.nn.norm import RMSNorm
 from yanmo.nn.position import SCALINGS, Rotary, scalable
 from yanmo.nn.residual import Residual
@@ -152,16 +152,6 @@ class Layer(nn.Module):
         return result
 
 
-def task_head(config: LlamaConfig, kind: str) -> nn.Module | None:
-    width, number = config.hidden_size, answers(config, kind)
-    if kind == "classify":
-        return RowHead(width, number, place="last", bias=False)
-    if kind == "tag":
-        drop = config.classifier_dropout
-        return TokenHead(width, number, dropout=0.1 if drop is None else drop)
-    return TokenHead(width, number) if kind == "span" else None
-
-
 class Llama(nn.Module):
     """The decoder, with a head of the given kind."""
 
@@ -175,7 +165,7 @@ class Llama(nn.Module):
         self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
         tied = config.tie_word_embeddings
         self.language = LanguageHead(config.hidden_size, config.vocab_size, tied=tied) if head == "causal" else None
-        self.task_head = task_head(config, head)
+        self.task_head = decoder_head(config, head, config.hidden_size, config.classifier_dropout)
 
     def state(self) -> KeyValues:
         return KeyValues(len(self.layers))
