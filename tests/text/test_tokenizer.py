@@ -16,7 +16,7 @@ from yanmo.text import tokenizer
 from yanmo.text.sources import Example
 from yanmo.text.tokenizer import Tokenizer, TokenizerSettings
 
-KINDS = ("wordpiece", "word", "bpe", "unigram")
+KINDS = ("wordpiece", "word", "bpe", "unigram", "character")
 LINES = [
     "研墨，磨字成文。The ink stone grinds text.",
     "这部电影很好看！I'd see it again, 10/10",

@@ -39,7 +39,7 @@ class TokenizerSettings(Block):
         description="a tokenizer.json, or a folder that holds one; null: trained on the training text. Beside model.base: "
         "the model's own with more tokens",
     )
-    kind: Literal["wordpiece", "word", "bpe", "unigram"] | None = Field(
+    kind: Literal["wordpiece", "word", "bpe", "unigram", "character"] | None = Field(
         None, description=f"what to train; null: {KIND}"
     )
     vocab: int | None = Field(

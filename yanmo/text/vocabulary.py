@@ -1,4 +1,4 @@
-"""Texts -> a new tokeniser of one of four kinds, as the `tokenizers` library holds it. Equal texts give equal ones, whatever the
+"""Texts -> a new tokeniser of one of five kinds, as the `tokenizers` library holds it. Equal texts give equal ones, whatever the
 number of threads: what the library trains differently each time is made here of what it trains equally.
 
     word       one token a word; other words are [UNK]
@@ -6,6 +6,7 @@ number of threads: what the library trains differently each time is made here of
     bpe        byte-level BPE, as GPT-2 has it: any text comes back exactly
     unigram    the likeliest pieces, as SentencePiece has it; an unknown character is its bytes: any text comes back in NFKC, a space
                where U+2581 was
+    character  one token a character, whatever it is, spaces and line ends too; other characters are [UNK]
 
 The first two read text as BERT does: lower case, no accents, every Chinese character and every sign a word of its own. In every kind a
 text that spells a special token ("[MASK]") means that token.
@@ -71,6 +72,15 @@ def _wordpiece(texts: Sequence[str], vocab: int) -> tokenizers.Tokenizer:
 
 def _word(texts: Sequence[str], vocab: int) -> tokenizers.Tokenizer:
     inner = _like_bert(models.WordLevel(unk_token="[UNK]"))
+    trainer = trainers.WordLevelTrainer(vocab_size=vocab, special_tokens=list(SPECIAL), show_progress=False)
+    inner.train_from_iterator(texts, trainer)
+    return inner
+
+
+def _character(texts: Sequence[str], vocab: int) -> tokenizers.Tokenizer:
+    inner = tokenizers.Tokenizer(models.WordLevel(unk_token="[UNK]"))
+    inner.pre_tokenizer = pre_tokenizers.Split(tokenizers.Regex(r"[\s\S]"), "isolated")
+    inner.decoder = decoders.Fuse()
     trainer = trainers.WordLevelTrainer(vocab_size=vocab, special_tokens=list(SPECIAL), show_progress=False)
     inner.train_from_iterator(texts, trainer)
     return inner
@@ -179,4 +189,5 @@ KINDS: dict[str, Callable[[Sequence[str], int], tokenizers.Tokenizer]] = {
     "wordpiece": _wordpiece,
     "bpe": _bpe,
     "unigram": _unigram,
+    "character": _character,
 }
