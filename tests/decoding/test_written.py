@@ -9,7 +9,7 @@ from yanmo.text import tokenizer
 from yanmo.text.tokenizer import Tokenizer, TokenizerSettings
 
 TEXTS = ["a good film, isn't it", "这部电影很好 😀👍🏽", "naïve café — don't stop.", "\nUser: hi\n"] * 3
-KINDS = ("wordpiece", "word", "bpe", "unigram")
+KINDS = ("wordpiece", "word", "bpe", "unigram", "character")
 CUTTERS = {kind: tokenizer.train(TEXTS, TokenizerSettings(kind=kind, vocab=460)) for kind in KINDS}
 
 
@@ -31,7 +31,7 @@ def test_pieces_make_up_the_text(kind: str, text: str, cut: int) -> None:
     assert whole.startswith(given) and len(given) >= max(map(len, sure))
 
 
-@pytest.mark.parametrize("kind", ["wordpiece", "word", "bpe"])
+@pytest.mark.parametrize("kind", ["wordpiece", "word", "bpe", "character"])
 @settings(max_examples=60, deadline=None)
 @given(data=st.data())
 def test_pieces_make_up_the_whole(kind: str, data: st.DataObject) -> None:

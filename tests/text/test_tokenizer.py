@@ -132,7 +132,7 @@ def test_a_long_text_in_pieces_has_the_ids_of_the_whole(
     assert [ids.tolist() for ids in found] == [made.encode(text, special=False) for text in long_texts]
     # Where there is no place to cut, nothing is lost all the same.
     dense = "x" * 2001
-    assert kind not in ("bpe", "unigram") or made.decode(made.encode_all([dense])[0].tolist()) == dense
+    assert kind not in ("bpe", "unigram", "character") or made.decode(made.encode_all([dense])[0].tolist()) == dense
 
 
 def test_texts_are_taken_as_they_come() -> None:

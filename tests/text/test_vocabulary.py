@@ -1,4 +1,4 @@
-"""The four kinds on real text: equal for equal texts, equal to `transformers` to the offset, and what comes back from ids."""
+"""The five kinds on real text: equal for equal texts, equal to `transformers` to the offset, and what comes back from ids."""
 
 import os
 import subprocess
@@ -78,6 +78,16 @@ def test_unigram_comes_back_in_nfkc(lines: list[str], trained: dict[str, tokeniz
     made = Tokenizer(trained["unigram"])
     for line in [*lines, *ODD, "a literal ▁ sign"]:
         assert made.decode(made.encode(line)) == unicodedata.normalize("NFKC", line).replace("▁", " ")
+
+
+def test_known_characters_come_back_exactly(lines: list[str], trained: dict[str, tokenizers.Tokenizer]) -> None:
+    made = Tokenizer(trained["character"])
+    seen = set("".join(lines[::5]))
+    for line in [*lines, "two  spaces\tA TAB\nÉ"]:
+        ids = made.encode(line, special=False)
+        assert len(ids) == len(line)
+        assert [id == made.unknown for id in ids] == [character not in seen for character in line]
+        assert made.decode(ids) == "".join(character for character in line if character in seen)
 
 
 @pytest.mark.parametrize("kind", ["word", "wordpiece"])

@@ -263,7 +263,7 @@ def segmenter(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 MIXED = ["我在北京大学读书。unbelievable things, 12 cats!", "unbelievably 研墨 catlike 😀 naïve"]
 
 
-@pytest.mark.parametrize("kind", ["wordpiece", "word", "bpe", "unigram"])
+@pytest.mark.parametrize("kind", ["wordpiece", "word", "bpe", "unigram", "character"])
 @pytest.mark.usefixtures("segmenter")
 def test_words_of_any_tokeniser(kind: str) -> None:
     """Tokens put together from one beginning to the next are the words."""
@@ -277,7 +277,11 @@ def test_words_of_any_tokeniser(kind: str) -> None:
         ids = np.array(cutter.encode(text, special=False))
         starts = np.flatnonzero(begins(ids))
         found = ["".join(cutter.decode(part.tolist()).split()) for part in np.split(ids, starts[1:])]
-        plain = [word.replace("naive", "naïve") if kind in ("bpe", "unigram") else word for word in expected]
+        if kind == "character":  # a space is a token, and so a word
+            found = [word for word in found if word]
+        plain = [
+            word.replace("naive", "naïve") if kind in ("bpe", "unigram", "character") else word for word in expected
+        ]
         if kind == "word":  # it knows all words of its text
             assert len(found) == len(plain)
         assert starts[0] == 0 and found == plain

@@ -9,7 +9,7 @@ from functools import cache
 from importlib.util import find_spec
 
 import numpy as np
-from tokenizers import models
+from tokenizers import decoders, models
 
 from yanmo.errors import optional
 from yanmo.text.clean import language
@@ -69,6 +69,8 @@ class Words:
 def _spelling(tokenizer: Tokenizer) -> Callable[[str], bytes]:
     """How a token is written: the bytes that it adds to a text, a space before what begins a word."""
     inner = tokenizer.inner
+    if isinstance(inner.decoder, decoders.Fuse):  # tokens that stand for themselves
+        return str.encode
     if isinstance(inner.model, models.WordPiece | models.WordLevel):
         return _of_pieces
     if "ByteLevel" in repr(inner.decoder):
