@@ -1,43 +1,43 @@
 """Every family that predicts the next token, or hidden ones, on one corpus, by one tokeniser, for 3 wall minutes each.
 
-python benchmarks/architectures.py decoders    about 25 minutes on 2 cores: bits per character of held-out text, beside an interpolated
-                                               modified Kneser-Ney 5-gram and what xz and zstd make of the same text
-python benchmarks/architectures.py encoders    about 25 minutes: bits per hidden token (pseudo-likelihood), and what a logistic regression
+python benchmarks/architectures.py rates       about 10 minutes on 2 cores: the dev losses that the learning rates are chosen by
+python benchmarks/architectures.py decoders    about 23 minutes: bits per character of held-out text, beside an interpolated modified
+                                               Kneser-Ney 5-gram and what xz and zstd make of the same text
+python benchmarks/architectures.py encoders    about 24 minutes: bits per hidden token (pseudo-likelihood), and what a logistic regression
                                                on the frozen states knows of news titles
-python benchmarks/architectures.py rates       about 15 minutes: the dev losses that the learning rates were chosen by
 python benchmarks/architectures.py page        docs/architectures.md and its plots anew, from the results; the others do it too
 
 YANMO_DATA names the folder of the data sets; default ../shared/data. Written row by row into benchmarks/results/architectures.json: a
-row that stands there is not done again, one that was broken off goes on. Without an argument: decoders, then encoders.
+row that stands there is not done again, one that was broken off goes on. Without an argument: all of it. A row whose rate is not
+chosen yet has it chosen first.
 """
 
 import json
 import math
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # for a run from anywhere
 import yanmo
-from benchmarks import drawing
+from benchmarks import drawing, probe
 from benchmarks.kneser_ney import KneserNey
 from yanmo import checkpoint, evaluation, files, machine
-from yanmo.text import batches, samples, split, tokenizer
-from yanmo.text.tokenizer import Tokenizer, TokenizerSettings
+from yanmo.text import samples, split, tokenizer
+from yanmo.text.tokenizer import TokenizerSettings
 
 HERE = Path(__file__).parent
 RESULT = HERE / "results" / "architectures.json"
 PAGE = HERE.parent / "docs" / "architectures.md"
 DATA = Path(os.environ.get("YANMO_DATA", HERE.parents[1] / "shared" / "data"))
 RUNS = Path("runs/architectures")
-MINUTES, SHORT = 3.0, 1 / 3  # of a row, and of a run that a learning rate is chosen by
+MINUTES, SHORT = 3.0, 0.2  # of a row, and of a run that a learning rate is chosen by
 LONGEST = 128  # tokens of a row: a text and the sign at each of its ends
 TRAIN = {"batch_tokens": 2048, "evaluations": 4}
 RATES = (1e-3, 2e-3, 4e-3)
@@ -50,7 +50,6 @@ class Row:
     a token, the same for reading and writing, and none drops anything out, since hardly a text is seen twice."""
 
     family: str
-    lr: float  # the one of RATES with the smallest dev loss
     size: Mapping[str, Any]
     objective: Mapping[str, Any] = field(default_factory=lambda: {"name": "causal"})
     apart: str = ""  # parameters that are not counted: the beginning of their names
@@ -69,7 +68,6 @@ _RNN = {
 DECODERS = {
     "gpt2": Row(
         "gpt2",
-        2e-3,
         {
             "n_layer": 4,
             "n_embd": 192,
@@ -80,20 +78,17 @@ DECODERS = {
             "attn_pdrop": 0.0,
         },
     ),
-    "llama": Row("llama", 2e-3, {**_TRANSFORMER, "intermediate_size": 512, "tie_word_embeddings": True}),
-    "yanmo-transformer-xl": Row("yanmo-transformer-xl", 2e-3, {**_XL, "d_inner": 704}),
-    "yanmo-rnn: LSTM": Row("yanmo-rnn", 2e-3, {**_RNN, "cell": "lstm", "hidden_size": 352}),
-    "yanmo-rnn: GRU": Row("yanmo-rnn", 2e-3, {**_RNN, "cell": "gru", "hidden_size": 416}),
-    "yanmo-gated-cnn": Row(
-        "yanmo-gated-cnn", 2e-3, {"num_hidden_layers": 8, "hidden_size": 192, "hidden_dropout": 0.0}
-    ),
+    "llama": Row("llama", {**_TRANSFORMER, "intermediate_size": 512, "tie_word_embeddings": True}),
+    "yanmo-transformer-xl": Row("yanmo-transformer-xl", {**_XL, "d_inner": 704}),
+    "yanmo-rnn: LSTM": Row("yanmo-rnn", {**_RNN, "cell": "lstm", "hidden_size": 352}),
+    "yanmo-rnn: GRU": Row("yanmo-rnn", {**_RNN, "cell": "gru", "hidden_size": 416}),
+    "yanmo-gated-cnn": Row("yanmo-gated-cnn", {"num_hidden_layers": 8, "hidden_size": 192, "hidden_dropout": 0.0}),
 }
 _MASKED = {"name": "masked", "rate": 0.15}
 ENCODERS = {
-    "bert": Row("bert", 2e-3, {**_BERT, "max_position_embeddings": LONGEST}, _MASKED),
+    "bert": Row("bert", {**_BERT, "max_position_embeddings": LONGEST}, _MASKED),
     "distilbert": Row(
         "distilbert",
-        2e-3,
         {
             "n_layers": 4,
             "dim": 192,
@@ -105,15 +100,14 @@ ENCODERS = {
         },
         _MASKED,
     ),
-    "roberta": Row("roberta", 2e-3, {**_BERT, "max_position_embeddings": LONGEST + 2}, _MASKED),
+    "roberta": Row("roberta", {**_BERT, "max_position_embeddings": LONGEST + 2}, _MASKED),
     "yanmo-ngram-bert": Row(
         "yanmo-ngram-bert",
-        2e-3,
         {**_TRANSFORMER, "intermediate_size": 768, "ngram_rows": 20_000},
         _MASKED,
         apart="embeddings.ngrams",
     ),
-    "xlnet": Row("xlnet", 2e-3, {**_XL, "d_inner": 704}, {"name": "permutation", "rate": 0.15}),
+    "xlnet": Row("xlnet", {**_XL, "d_inner": 704}, {"name": "permutation", "rate": 0.15}),
 }
 # Relatives of a row that differ in what 3 minutes can't show.
 LEFT_OUT = {
@@ -174,12 +168,14 @@ def train(row: Row, run: Path, minutes: float, lr: float) -> dict[str, Any]:
 def trained(name: str, row: Row) -> tuple[checkpoint.Checkpoint, dict[str, Any]]:
     """A row's network after its minutes, and what they were."""
     run = RUNS / name.replace(": ", "-").lower()
-    metrics = train(row, run, MINUTES, row.lr)
+    rates = measured("rates", name)
+    lr = float(min(rates, key=rates.__getitem__))
+    metrics = train(row, run, MINUTES, lr)
     opened = checkpoint.load(run)
     cost = metrics["cost"]
     told = {
         "parameters": parameters(opened.model, row),
-        "learning_rate": row.lr,
+        "learning_rate": lr,
         "steps": cost["steps"],
         "tokens": cost["tokens"],
         "seconds": cost["seconds"],
@@ -248,73 +244,16 @@ def encoder(name: str) -> dict[str, Any]:
         **told,
         "bits_per_token": round(bits / predictions, 4),
         "predicted": "permutation" if row.objective["name"] == "permutation" else "masked",
-        "probe": probe(opened.model, opened.tokenizer),
-        "probe_untrained": probe(fresh, opened.tokenizer),
+        "probe": probe.of_network(opened.model, opened.tokenizer, LONGEST),
+        "probe_untrained": probe.of_network(fresh, opened.tokenizer, LONGEST),
     }
-
-
-@cache
-def titles() -> dict[str, tuple[list[str], np.ndarray]]:
-    """News titles and their topics: 8,000 to fit, 2,000 to choose by (the rows of dev.txt), the 10,000 of test.txt to score."""
-
-    def read(name: str) -> tuple[list[str], np.ndarray]:
-        lines = (DATA / "classification_zh" / "thucnews_titles" / name).read_text("utf-8").splitlines()
-        texts, labels = zip(*(line.rsplit("\t", 1) for line in lines), strict=True)
-        return list(texts), np.array(labels, int)
-
-    (texts, labels), test = read("dev.txt"), read("test.txt")
-    order = np.random.default_rng(0).permutation(len(texts))
-    parts = {"fit": order[:8000], "choose": order[8000:]}
-    return {name: ([texts[place] for place in part], labels[part]) for name, part in parts.items()} | {"test": test}
-
-
-def probe(model: Any, cutter: Tokenizer) -> float:
-    """The accuracy of a logistic regression on the mean of the states that the frozen network has of a title."""
-    return logistic({name: states(model, cutter, texts) for name, (texts, _) in titles().items()})
-
-
-@torch.inference_mode()
-def states(model: Any, cutter: Tokenizer, texts: Sequence[str]) -> np.ndarray:
-    """(texts, width)"""
-    model.eval()
-    found = []
-    for start in range(0, len(texts), 500):
-        run = batches.pack([np.array(cutter.encode(text)[:LONGEST]) for text in texts[start : start + 500]])
-        hidden = model.encode(run)
-        sums = hidden.new_zeros(len(run.lengths), hidden.shape[1]).index_add(0, run.row_of, hidden)
-        found.append(sums / torch.tensor(run.lengths)[:, None])
-    return torch.cat(found).numpy()
-
-
-def bag(_: str) -> dict[str, Any]:
-    """The same regression on what the titles are made of: characters and pairs of them, weighted by their rarity."""
-    from sklearn.feature_extraction.text import TfidfVectorizer
-
-    vectors = TfidfVectorizer(analyzer="char", ngram_range=(1, 2), sublinear_tf=True).fit(titles()["fit"][0])
-    return {"probe": logistic({name: vectors.transform(texts) for name, (texts, _) in titles().items()}, scaled=False)}
-
-
-def logistic(inputs: Mapping[str, Any], *, scaled: bool = True) -> float:
-    """Accuracy on the test titles; the penalty is the one that is best on those to choose by."""
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
-    def fitted(strength: float) -> Any:
-        regression = LogisticRegression(C=strength, max_iter=300)
-        model = make_pipeline(StandardScaler(), regression) if scaled else regression
-        return model.fit(inputs["fit"], titles()["fit"][1])
-
-    models = [fitted(strength) for strength in ((0.001, 0.01, 0.1) if scaled else (1.0, 10.0, 100.0))]
-    best = max(models, key=lambda model: model.score(inputs["choose"], titles()["choose"][1]))
-    return round(float(best.score(inputs["test"], titles()["test"][1])), 4)
 
 
 # ---- learning rates
 
 
 def rate(name: str) -> dict[str, Any]:
-    """Held-out (dev) losses after a third of a minute."""
+    """Held-out (dev) losses after a fifth of a minute at each rate."""
     row = {**DECODERS, **ENCODERS}[name]
     losses = {}
     for lr in RATES:
@@ -326,34 +265,42 @@ def rate(name: str) -> dict[str, Any]:
 # ---- results
 
 TABLES: dict[str, dict[str, Callable[[str], dict[str, Any]]]] = {
+    "rates": dict.fromkeys([*DECODERS, *ENCODERS], rate),
     "decoders": {
         N_GRAM: n_gram,
         "xz -9e": packed,
         "zstd -22 --ultra": packed,
         **dict.fromkeys(DECODERS, decoder),
     },
-    "encoders": {"characters and pairs": bag, **dict.fromkeys(ENCODERS, encoder)},
-    "rates": dict.fromkeys([*DECODERS, *ENCODERS], rate),
+    "encoders": {
+        "characters and pairs": lambda _: {"probe": probe.of_characters()},
+        **dict.fromkeys(ENCODERS, encoder),
+    },
 }
 
 
-def fill(table: str) -> None:
-    """Do the rows that have no result yet."""
-    prepare()
-    for name, measure in TABLES[table].items():
-        known = json.loads(RESULT.read_text("utf-8")) if RESULT.exists() else {}
-        entry = known.setdefault(table, {"command": f"python benchmarks/architectures.py {table}", "rows": {}})
-        if name in entry["rows"]:
-            continue
+def known() -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(RESULT.read_text("utf-8")) if RESULT.exists() else {}
+    return found
+
+
+def measured(table: str, name: str) -> dict[str, Any]:
+    """A row's result; measured and written where it is not known yet."""
+    if name not in known().get(table, {}).get("rows", {}):
         print(f"{table}: {name}", file=sys.stderr)
-        entry["rows"][name] = measure(name)
+        row = TABLES[table][name](name)
+        result = known()
+        entry = result.setdefault(table, {"command": f"python benchmarks/architectures.py {table}", "rows": {}})
+        entry["rows"][name] = row
         entry["machine"] = machine.fingerprint()
-        known["corpus"] = {
+        result["corpus"] = {
             "characters": {part: sum(map(len, texts)) for part, texts in corpus().items()},
             "texts": {part: len(texts) for part, texts in corpus().items()},
             "distinct_characters": symbols(),
         }
-        RESULT.write_text(json.dumps(known, indent=2, ensure_ascii=False) + "\n", "utf-8")
+        RESULT.write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n", "utf-8")
+    row = known()[table]["rows"][name]
+    return dict(row)
 
 
 BEGIN, END = "<!-- {}: written by benchmarks/architectures.py -->", "<!-- {}: end -->"
@@ -361,10 +308,9 @@ BEGIN, END = "<!-- {}: written by benchmarks/architectures.py -->", "<!-- {}: en
 
 def write_page() -> None:
     """The tables and plots of what has been measured; nothing where nothing was."""
-    known = json.loads(RESULT.read_text("utf-8")) if RESULT.exists() else {}
     text = PAGE.read_text("utf-8")
     for table, lines in (("decoders", decoder_lines), ("encoders", encoder_lines)):
-        rows = known.get(table, {}).get("rows", {})
+        rows = known().get(table, {}).get("rows", {})
         begin, end = BEGIN.format(table), END.format(table)
         head, rest = text.split(begin)
         figures = "\n".join(lines(rows)) + "\n\n" if rows else ""
@@ -419,14 +365,16 @@ def encoder_lines(rows: Mapping[str, Any]) -> list[str]:
 
 
 def main() -> None:
-    asked = sys.argv[1:] or ["decoders", "encoders"]
+    asked = sys.argv[1:] or [*TABLES]
     if not {*asked} <= {*TABLES, "page"}:
         sys.exit(__doc__)
     if not DATA.is_dir() and asked != ["page"]:
         sys.exit(f"{DATA}: no data sets there; set YANMO_DATA")
+    if asked != ["page"]:
+        prepare()
     for table in asked:
-        if table != "page":
-            fill(table)
+        for name in TABLES.get(table, ()):
+            measured(table, name)
     write_page()
 
 

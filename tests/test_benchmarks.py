@@ -1,4 +1,4 @@
-"""What the benchmarks measure by: the n-gram model that networks are held against."""
+"""What the benchmarks measure by: the n-gram model that networks are held against, and how these are chosen."""
 
 import math
 from collections import Counter
@@ -7,7 +7,11 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pytest
 
+from benchmarks import architectures
 from benchmarks.kneser_ney import KneserNey
+from yanmo import checkpoint, models
+from yanmo.models import FAMILIES, ModelSettings
+from yanmo.tasks import admit, objectives_of
 
 ALPHABET = "abcdefghijklmnopqrstuvwxyz"
 
@@ -102,3 +106,22 @@ def test_more_symbols_than_said_are_refused() -> None:
         KneserNey(2, symbols=1).fit(["ab"])
     with pytest.raises(ValueError, match="symbols=2, and the texts hold 3"):
         KneserNey(2, symbols=2).fit(["ab"]).bits(["abc"])
+
+
+ROWS = {**architectures.DECODERS, **architectures.ENCODERS}
+
+
+def test_every_family_that_predicts_from_left_to_right_or_hidden_tokens_has_a_row() -> None:
+    fitting = {name for name in FAMILIES if {"causal", "masked", "permutation"} & {*objectives_of(models.find(name))}}
+    assert fitting == {row.family for row in ROWS.values()} | set(architectures.LEFT_OUT)
+
+
+def test_networks_have_about_equally_many_parameters() -> None:
+    sizes = {}
+    for name, row in ROWS.items():
+        settings = ModelSettings(family=row.family, size=dict(row.size))
+        family, config = models.configure(settings, vocab_size=5540)
+        admit(family, row.objective["name"])
+        model = checkpoint.build(family, config, row.objective["name"])  # whose head is called as it is
+        sizes[name] = architectures.parameters(model, row)
+    assert all(0.95 < size / sizes["gpt2"] < 1.05 for size in sizes.values()), sizes

@@ -88,6 +88,11 @@ def test_state_holds_what_the_next_token_sees() -> None:
     assert [layer[0].shape[:2] for layer in state.layers] == [(2, 2), (2, 4), (2, 8), (2, 2)]
 
 
+def test_a_dropout_may_be_a_whole_zero() -> None:
+    config, _ = GATED.config.read({**SMALL_GATED, "hidden_dropout": 0}, "config.json")
+    assert config.hidden_dropout == 0
+
+
 @pytest.mark.parametrize(
     ("family", "keys", "message"),
     [

@@ -195,7 +195,7 @@ class Config:
         faults += [
             f"'{k}' is {v}, expected more than 0"
             for k, v in values.items()
-            if type(v) is int and v <= 0 and _counts(own[k].name, own[k].default)
+            if type(v) is int and v <= 0 and not _is_share(hints[own[k].name]) and _counts(own[k].name, own[k].default)
         ]
         faults += [
             f"'{k}' is {v}, expected a token's number"
@@ -257,6 +257,11 @@ _ALWAYS = 64  # so many layers are believed, for families whose layers share the
 def _counts(key: str, default: Any) -> bool:
     """A whole number that has no meaning below 1, as a token's id, the length of a memory, or one whose default is 0 or -1 has."""
     return not key.endswith(("_id", "_len")) and not (type(default) is int and default <= 0)
+
+
+def _is_share(hint: Any) -> bool:
+    """Whether a key is of a number that need not be whole, such as a dropout: 0 is one."""
+    return float in (hint, *typing.get_args(hint))
 
 
 def _code(content: Any, path: str = "", depth: int = 0) -> list[str]:

@@ -68,12 +68,11 @@ def attend(
     order, groups = _groups(sizes, tuple(key_lengths) if key_lengths is not None else sizes)
     if order is not None:
         q, k, v = q[order.queries], k[order.keys], v[order.keys]
-    # split, not slices: the backward of one split is one concatenation, that of n slices n full-size tensors of zeros.
     parts = zip(
         groups,
-        torch.split(q, [rows * size for rows, size, _ in groups]),
-        torch.split(k, [rows * size for rows, _, size in groups]),
-        torch.split(v, [rows * size for rows, _, size in groups]),
+        _split(q, [rows * size for rows, size, _ in groups]),
+        _split(k, [rows * size for rows, _, size in groups]),
+        _split(v, [rows * size for rows, _, size in groups]),
         strict=True,
     )
     outputs = []
@@ -92,6 +91,12 @@ def attend(
         outputs.append(output.transpose(1, 2).reshape(rows * queries, *q_part.shape[1:]))
     result = outputs[0] if len(outputs) == 1 else torch.cat(outputs)
     return result if order is None else result[order.back]
+
+
+def _split(x: Tensor, sizes: list[int]) -> Sequence[Tensor]:
+    """By one split, not by slices: its backward is one concatenation, that of n slices n full-size tensors of zeros. What is whole
+    stays so, since that concatenation copies."""
+    return (x,) if len(sizes) == 1 else torch.split(x, sizes)
 
 
 class _Order:
