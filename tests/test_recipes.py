@@ -1,19 +1,76 @@
-"""Every recipe runs two steps, on small data, from a small model."""
+"""Every recipe runs two steps, on small data, from a small model; and what makes their corpora."""
 
+import io
+import json
+import random
+import tarfile
 from pathlib import Path
 
 import pytest
+import yaml
 
 import yanmo
+from recipes import poems_corpus
 
 RECIPES = sorted((Path(__file__).parents[1] / "recipes").glob("*.yaml"))
+POEM = "床前明月光，疑是地上霜。举头望明月，低头思故乡。"
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
 def test_two_steps(recipe: Path, tmp_path: Path, small_folder: Path) -> None:
-    rows = "".join(f"{'good' if i % 2 else 'bad'}\tsome words number {i}\n" for i in range(40))
-    (tmp_path / "rows.tsv").write_text("label\ttext\n" + rows)
-    keys = {} if "scratch" in recipe.stem else {"model": {"base": str(small_folder)}, "task": {"max_length": 16}}
     train = {"epochs": None, "minutes": None, "steps": 2}
-    metrics = yanmo.finetune(recipe, run=tmp_path / "run", data={"train": tmp_path / "rows.tsv"}, train=train, **keys)
+    if "task" in yaml.safe_load(recipe.read_text("utf-8")):
+        rows = "".join(f"{'good' if i % 2 else 'bad'}\tsome words number {i}\n" for i in range(40))
+        (tmp_path / "rows.tsv").write_text("label\ttext\n" + rows)
+        keys = {} if "scratch" in recipe.stem else {"model": {"base": str(small_folder)}, "task": {"max_length": 16}}
+        data = {"train": tmp_path / "rows.tsv"}
+        metrics = yanmo.finetune(recipe, run=tmp_path / "run", data=data, train=train, **keys)
+    else:
+        (tmp_path / "texts.txt").write_text(f"{POEM}\n" * 40, "utf-8")
+        data = dict.fromkeys(("train", "dev"), tmp_path / "texts.txt")
+        metrics = yanmo.pretrain(recipe, run=tmp_path / "run", data=data, train={**train, "batch_tokens": 64})
     assert metrics["train"]["steps"] == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "poem"),
+    [
+        (POEM, POEM),
+        ("床前明月光、疑是地上霜？舉頭望明月！低頭思故鄉", "床前明月光，疑是地上霜。舉頭望明月，低頭思故鄉。"),
+        ("朝辞白帝彩云间，千里江陵一日还。两岸猿声啼不住，轻舟已过万重山。" * 2, ...),
+        ("床前明月光，疑是地上霜。", None),  # two lines
+        ("床前明月光，疑是地上霜。举头望明月，低头又思故乡人。", None),
+        ("长安道，人无衣，马无草，何不归来山中老。", None),
+        ("床前明月光，疑是地上霜。举头望明月，低头思故□。", None),
+        ("床前明月光，疑是地上霜。举头望明月，低头思（一作念。", None),
+        ("", None),
+    ],
+)
+def test_form_of_poems(text: str, poem: object) -> None:
+    assert poems_corpus.regulated(text) == (text if poem is ... else poem)
+
+
+def test_held_out_poems_share_nothing_with_training() -> None:
+    draw = random.Random(0)
+    lines = ["".join(chr(0x4E00 + draw.randrange(100)) for _ in range(5)) for _ in range(1600)]
+    apart = ["{}，{}。{}，{}。".format(*lines[at : at + 4]) for at in range(0, 1200, 4)]
+    twins = ["{}，{}。{}，{}。".format(lines[at], *lines[1200 + at : 1203 + at]) for at in range(0, 400, 4)]
+    rare = "稀" + apart[0][1:]
+    parts = poems_corpus.in_parts([*apart, *twins, rare], known=102)
+    training = {line for poem in parts["train"] for line in poems_corpus.lines_of(poem)}
+    held_out = [poem for name in ("dev", "test") for poem in parts[name]]
+    assert held_out
+    assert training.isdisjoint(line for poem in held_out for line in poems_corpus.lines_of(poem))
+    assert len(held_out) < len(apart) + len(twins) - len(parts["train"])  # some twins were dropped
+    assert rare not in [*parts["train"], *held_out]
+
+
+def test_poems_come_in_the_order_of_the_files(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "package.tgz", "w:gz") as package:
+        for name in ("poet.song.0", "poet.tang.10000", "poet.tang.2000", "authors.tang"):
+            content = json.dumps([{"paragraphs": [name, "。"]}]).encode()
+            member = tarfile.TarInfo(f"package/dist/quantangshi/{name}.json")
+            member.size = len(content)
+            package.addfile(member, io.BytesIO(content))
+    found = list(poems_corpus.raw(tmp_path / "package.tgz"))
+    assert found == [("tang", "poet.tang.2000。"), ("tang", "poet.tang.10000。"), ("song", "poet.song.0。")]

@@ -94,3 +94,12 @@ def test_dropout_is_drawn_anew_and_keeps_the_mean() -> None:
     mean = torch.stack([attend(q, k, v, dropout=0.5) for _ in range(3000)]).mean(0)
     assert (mean - attend(q, k, v)).abs().max() < 0.1
     assert not torch.equal(attend(q, k, v, dropout=0.5), attend(q, k, v, dropout=0.5))
+
+
+@pytest.mark.parametrize("biased", [False, True])
+def test_a_mixed_run_keeps_it_float32(biased: bool) -> None:
+    halves = [part.bfloat16() for part in (make(3, 4, 5, 8), make(3, 2, 5, 8), make(3, 2, 5, 8))]
+    bias = make(4, 5, 5).bfloat16().float() if biased else None
+    with torch.autocast("cpu", torch.bfloat16):
+        found = attend(*halves, bias=bias, causal=True)
+    torch.testing.assert_close(found, attend(*(part.float() for part in halves), bias=bias, causal=True))
