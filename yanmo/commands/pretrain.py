@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from yanmo import beginning, checkpoint, fit, machine, models, runs, saving, settings
 from yanmo.errors import ModelError, SettingsError, YanmoError
+from yanmo.job import Job
 from yanmo.models import ModelSettings
 from yanmo.models.base import Family
 from yanmo.progress import bar, say
@@ -126,7 +127,7 @@ def prepare(
     *,
     resuming: bool,
     device: torch.device,
-) -> fit.Job:
+) -> Job:
     """The model, the objective and the tokenised rows of a run in `folder`, ready to be fitted."""
     torch.manual_seed(asked.seed)
     objective = _objective(asked)
@@ -145,7 +146,7 @@ def prepare(
         )
         task: Any = make(objective, opened.tokenizer)
         rows, held_out = text.rows(opened.tokenizer, task.row_length)
-    return fit.Job(
+    return Job(
         "pre-training",
         opened,
         task,
@@ -156,4 +157,5 @@ def prepare(
         device,
         text.language,
         asked.machine.workers,
+        asked.machine.precision,
     )
