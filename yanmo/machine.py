@@ -67,34 +67,38 @@ def precision(asked: str, device: "torch.device") -> str:  # type: ignore[name-d
         return asked
     if device.type == "cuda":
         return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
-    return "bfloat16" if device.type == "cpu" and gain(torch.get_num_threads()) >= _CLEARLY else "float32"
+    return "bfloat16" if device.type == "cpu" and gain() >= _CLEARLY else "float32"
 
 
 @cache  # so that one process decides alike
-def gain(threads: int) -> float:
-    """How many times faster a small layer learns on this processor in bfloat16, casts and all. Takes about 50 ms. threads: torch's."""
+def gain() -> float:
+    """How many times faster a small layer learns on this processor in bfloat16, casts and all; about 50 ms of one thread. Counted is that
+    thread's own time, whatever else runs here."""
     import torch
 
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
     generator = torch.Generator().manual_seed(0)  # the run's own random state stays as it is
-    x = torch.randn(512, 256, generator=generator, requires_grad=True)
-    wide, narrow = (torch.randn(*shape, generator=generator, requires_grad=True) for shape in ((512, 256), (256, 512)))
+    x, wide, narrow = (
+        torch.randn(*shape, generator=generator, requires_grad=True) for shape in ((256, 256), (512, 256), (256, 512))
+    )
 
     def learn(half: bool) -> float:
-        began = time.perf_counter()
+        began = time.thread_time()
         with torch.autocast("cpu", torch.bfloat16, enabled=half):
             y = x + torch.nn.functional.linear(torch.nn.functional.gelu(torch.nn.functional.linear(x, wide)), narrow)
         y.sum().backward()  # type: ignore[no-untyped-call]
-        return time.perf_counter() - began
+        return time.thread_time() - began
 
-    learn(half=False)
-    if learn(half=True) > _PROBE:  # where the processor has no such products they may take a hundred times as long
-        return 0.0
-    times = [(learn(half=False), learn(half=True)) for _ in range(5)]
+    warm = learn(half=False), learn(half=True)
+    # A processor without such products may take a hundred times as long for each.
+    times = [(learn(half=False), learn(half=True)) for _ in range(1 if warm[1] > _SLOW else 5)]
+    torch.set_num_threads(threads)
     return min(full for full, _ in times) / min(half for _, half in times)
 
 
 _CLEARLY = 1.5  # a gain below this is not worth the digits
-_PROBE = 0.25  # seconds
+_SLOW = 0.05  # seconds
 
 
 def cores() -> int:

@@ -1,6 +1,7 @@
 """bfloat16 products in training: every family and objective learns alike; who decides, and that a run keeps to it."""
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -108,7 +109,7 @@ def record(run: Path) -> dict[str, Any]:
 def test_auto_decides_by_what_the_machine_gains(
     gain: float, decided: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(machine, "gain", lambda threads: gain)
+    monkeypatch.setattr(machine, "gain", lambda: gain)
     metrics = pretrain(data, tmp_path / "auto", "auto")
     assert metrics["cost"]["precision"] == record(tmp_path / "auto")["precision"] == decided
     assert machine.precision("auto", torch.device("mps")) == "float32"
@@ -118,9 +119,11 @@ def test_auto_decides_by_what_the_machine_gains(
 
 
 def test_the_probe_is_short_and_leaves_the_random_state() -> None:
-    before = torch.get_rng_state()
-    assert machine.gain.__wrapped__(1) >= 0
-    assert torch.equal(torch.get_rng_state(), before)
+    before, threads = torch.get_rng_state(), torch.get_num_threads()
+    began = time.thread_time()
+    assert machine.gain.__wrapped__() > 0
+    assert time.thread_time() - began < 1
+    assert torch.equal(torch.get_rng_state(), before) and torch.get_num_threads() == threads
 
 
 def stopped(data: Path, run: Path, precision: str) -> None:
@@ -132,10 +135,10 @@ def stopped(data: Path, run: Path, precision: str) -> None:
 
 def test_a_run_keeps_what_auto_became(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     """Also where another machine would decide otherwise. Naming a precision changes it, and is told."""
-    monkeypatch.setattr(machine, "gain", lambda threads: 4.0)
+    monkeypatch.setattr(machine, "gain", lambda: 4.0)
     stopped(data, tmp_path / "run", "auto")
     pretrain(data, tmp_path / "whole", "bfloat16")
-    monkeypatch.setattr(machine, "gain", lambda threads: 0.0)
+    monkeypatch.setattr(machine, "gain", lambda: 0.0)
     pretrain(data, tmp_path / "run", "auto")
     assert record(tmp_path / "run")["precision"] == "bfloat16"
     weights = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("run", "whole")]
@@ -154,5 +157,5 @@ def test_a_run_that_began_before_there_was_a_choice_stays_in_float32(
     content = record(tmp_path / "run")
     del content["precision"]
     (tmp_path / "run" / "yanmo.json").write_text(json.dumps(content))
-    monkeypatch.setattr(machine, "gain", lambda threads: 4.0)
+    monkeypatch.setattr(machine, "gain", lambda: 4.0)
     assert pretrain(data, tmp_path / "run", "auto")["cost"]["precision"] == "float32"
