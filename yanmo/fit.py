@@ -154,7 +154,7 @@ def _steps(work: _Work, signals: Signals, advance: progress.Advance) -> None:
     recent = work.state.recent
     plan = loop.Plan(
         steps=budget,
-        factor=partial(schedule.linear, steps=budget, warmup=settings.warmup),
+        factor=partial(schedule.SCHEDULES[settings.schedule], steps=budget, warmup=settings.warmup),
         device=job.device,
         start=budget if work.state.finished else work.state.step,
         accumulate=settings.accumulate,

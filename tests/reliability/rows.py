@@ -60,7 +60,7 @@ ROWS = {
     "masked, accumulated, rolling back": Row("pretrain", {"accumulate": 2, "on_fault": "rollback", "spike": 6.0}),
     "masked, from shards": Row("pretrain", text="shards"),
     "masked, in bfloat16": Row("pretrain", precision="bfloat16"),
-    "classify, in bfloat16": Row("finetune", precision="bfloat16"),
+    "masked, averaged, warm-up-stable-decay": Row("pretrain", {"average": 0.9, "schedule": "wsd"}),
     **{name: Row("pretrain", more=more) for name, more in OBJECTIVES.items()},
 }
 
