@@ -321,7 +321,10 @@ def _scoring(job: Job) -> float:
     few = 1 + int(np.searchsorted(read[:-1], job.settings.batch_tokens))
     began = time.monotonic()
     evaluation.answers(job.checkpoint.model, job.task, job.dev[:few], device=job.device)
-    return float(read[-1] / read[few - 1]) * (time.monotonic() - began)
+    scored = time.monotonic()
+    if job.write:
+        job.write()
+    return float(read[-1] / read[few - 1]) * (scored - began) + time.monotonic() - scored
 
 
 def _log(tracker: track.Tracker, step: loop.Step, state: Progress) -> None:
@@ -335,11 +338,17 @@ def _log(tracker: track.Tracker, step: loop.Step, state: Progress) -> None:
 
 
 def _evaluate(work: _Work) -> bool:
-    """Score the dev rows. Answers whether the weights are the best so far."""
+    """Score the dev rows, and let the model write where it can. Answers whether the weights are the best so far."""
     job, state = work.job, work.state
     with work.average.applied() if work.average else nullcontext():
         scores: Scores = evaluation.evaluate(job.checkpoint.model, job.task, job.dev, device=job.device)
+        texts = job.write() if job.write else []
     work.tracker.write("dev", state.step, {name: v for name, v in scores.items() if isinstance(v, (int, float))})
+    progress.say(f"step {state.step:,} of {work.budget:,}: held-out {report.followed(scores)}")
+    for text in texts:
+        progress.say(f"    {text['prompt']}|{text['text']}".replace("\n", "\n    "))
+    if texts:
+        work.tracker.write("samples", state.step, {"texts": texts})
     if better(job.task.best, scores, state.best):
         work.state = replace(state, best=scores, best_step=state.step, worse=0)
         return True

@@ -1,6 +1,6 @@
 """What there is to fit: a model, a task and rows; and what follows from them and the settings alone."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -29,6 +29,7 @@ class Job:
     language: str  # of the texts, for the card
     workers: int = 0  # threads that make batches ahead
     precision: str = "auto"  # of matrix products; see `machine.precision`
+    write: Callable[[], list[dict[str, str]]] | None = None  # what the model writes by now: {"prompt", "text"} of each
 
     def batches(self, cursor: Cursor) -> Iterator[tuple[Batch, Cursor]]:
         """The training batches from a cursor on, without end, each with the cursor behind it."""

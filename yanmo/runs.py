@@ -219,7 +219,7 @@ def hold(settings: Common) -> Iterator[Run]:
         )
 
 
-_FREE = ("force", "machine", "run")  # what may differ when a run goes on
+_FREE = ("force", "machine", "run", "samples")  # what may differ when a run goes on
 
 
 def _asked(path: Path, schema: type[Common]) -> dict[str, Any]:

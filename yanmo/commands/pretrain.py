@@ -7,6 +7,8 @@ import torch
 from pydantic import Field, model_validator
 
 from yanmo import beginning, checkpoint, fit, machine, models, runs, saving, settings
+from yanmo.engine import samples
+from yanmo.engine.samples import Samples
 from yanmo.errors import ModelError, SettingsError, YanmoError
 from yanmo.job import Job
 from yanmo.models import ModelSettings
@@ -33,6 +35,7 @@ class Settings(runs.Common):
         None, description=f"what to learn from the text: {', '.join(OBJECTIVES)}; null: the family's own"
     )
     train: Train = Field(default_factory=Train)
+    samples: Samples = Field(default_factory=Samples, description="what the model writes while it learns, if it can")
 
     @model_validator(mode="before")
     @classmethod
@@ -158,4 +161,5 @@ def prepare(
         text.language,
         asked.machine.workers,
         asked.machine.precision,
+        samples.writer(asked.samples, opened, device),
     )
