@@ -18,6 +18,8 @@ from tests.reliability.rows import Row, digest, write_data
 from tests.reliability.test_resume import stop_after
 from yanmo import checkpoint, files, runs
 from yanmo.errors import Interrupted, RunError, SettingsError
+from yanmo.tasks.base import lengths
+from yanmo.text import corpus, tokens
 from yanmo.train import track
 
 ROOT = Path(__file__).parents[1]
@@ -77,11 +79,12 @@ def test_pretrained_then_finetuned(data: Path, tmp_path: Path) -> None:
     [({"steps": 7}, 7), ({"epochs": 2.0}, None), ({"tokens": 1000}, None), ({"minutes": 0.02}, None)],
     ids=["steps", "epochs", "tokens", "minutes"],
 )
-def test_budgets(budget: dict[str, Any], steps: int | None, data: Path, tmp_path: Path) -> None:
-    asked = settings("finetune", data, tmp_path / "run", evaluations=1, **budget)
+@pytest.mark.parametrize("row", [Row("finetune"), Row("pretrain"), Row("pretrain", text="shards")], ids=str)
+def test_budgets(row: Row, budget: dict[str, Any], steps: int | None, data: Path, tmp_path: Path) -> None:
+    asked = rows.settings(row, data, tmp_path / "run", evaluations=1, **budget)
     if "steps" not in budget:
         del asked["train"]["steps"]
-    metrics = yanmo.finetune(**asked)
+    metrics = rows.VERBS[row.verb](**asked)
     record = json.loads((tmp_path / "run" / "yanmo.json").read_text())
     assert record["steps"] == metrics["train"]["steps"]
     if steps:
@@ -91,8 +94,16 @@ def test_budgets(budget: dict[str, Any], steps: int | None, data: Path, tmp_path
     if "minutes" in budget:
         assert metrics["cost"]["seconds"] == pytest.approx(1.2, abs=1.2)
     if "epochs" in budget:
-        per_epoch = metrics["train"]["steps"] / 2
-        assert per_epoch * 128 == pytest.approx(240 * 9.5, rel=0.25)
+        assert metrics["cost"]["tokens"] == pytest.approx(2 * tokens_of(row, data), rel=0.05)
+
+
+def tokens_of(row: Row, data: Path) -> int:
+    """Of the training rows, which are a word a token between two special ones."""
+    if row.verb == "finetune":
+        texts = [line.split("\t")[1] for line in (data / "train.tsv").read_text().splitlines()[1:]]
+        return sum(len(text.split()) + 2 for text in texts)
+    cutter = tokens.load(data / "shards").tokenizer
+    return int(lengths(corpus.read(corpus.Texts(train=data / row.text)).rows(cutter, 16)[0]).sum())
 
 
 def test_the_probe_leaves_no_trace(data: Path, tmp_path: Path) -> None:
@@ -127,6 +138,24 @@ def test_settings_of_an_existing_run(data: Path, tmp_path: Path) -> None:
     assert (tmp_path / "run" / "metrics.json").exists()
     yanmo.finetune(**{**other, "force": True})
     assert yanmo.finetune(**other)["cost"]["steps"] == 20
+
+
+def test_a_run_older_than_a_key_goes_on(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A key that a later version knows stands at its default there; another value of it is another run."""
+    asked, file = settings("pretrain", data, tmp_path / "run"), tmp_path / "run" / "settings.yaml"
+    with monkeypatch.context() as patch:
+        stop_after(patch, 3)
+        with pytest.raises(Interrupted):
+            yanmo.pretrain(**asked)
+    lines = file.read_text().splitlines(keepends=True)
+    file.write_text("".join(line for line in lines if not line.startswith("  schedule:")))
+    assert len(file.read_text().splitlines()) == len(lines) - 1
+    with pytest.raises(SettingsError, match=r"train\.schedule: was 'linear', now 'wsd'"):
+        yanmo.pretrain(**settings("pretrain", data, tmp_path / "run", schedule="wsd"))
+    assert yanmo.pretrain(**asked)["cost"]["steps"] == 20
+    file.write_text("schedules: 3\n")  # nobody's settings are told key by key
+    with pytest.raises(SettingsError, match=r"schedules: was 3, now '.absent.'"):
+        yanmo.pretrain(**asked)
 
 
 def test_a_rare_label_is_trained_on(data: Path, tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ STEPS = [
     ["checkpoint"],
     ["beginning", "anatomy", "page"],
     ["report", "runs"],
-    ["saving"],
+    ["saving", "job"],
     ["fit"],
     ["compression", "engine"],
     ["server", "apps"],

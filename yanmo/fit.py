@@ -3,31 +3,28 @@ stood. Pre-training and fine-tuning (and later distilling, pruning, searching) a
 
 import statistics
 import time
-from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from pydantic import Field
 
 from yanmo import checkpoint, evaluation, files, machine, progress, report, saving
-from yanmo.checkpoint import Checkpoint
 from yanmo.errors import Interrupted, TrainingError
+from yanmo.job import Job
 from yanmo.runs import CARD, METRICS, SETTINGS, Run
 from yanmo.saving import Saver
 from yanmo.settings import Block
 from yanmo.signals import Signals
-from yanmo.tasks.base import Scores, Task, better, lengths
-from yanmo.text import batches
-from yanmo.text.batches import Batch, Cursor
-from yanmo.text.sources import Example
-from yanmo.train import guard, loop, optim, resume, schedule, track
+from yanmo.tasks.base import Scores, better, lengths
+from yanmo.text.batches import Cursor
+from yanmo.train import guard, loop, resume, schedule, track
 from yanmo.train.average import Average
 from yanmo.train.resume import Progress
-from yanmo.train.settings import Train
 
 _PROBE_SECONDS = 4.0
 _LOG_LINES = 200  # of training in metrics.jsonl, whatever the length of the run
@@ -37,22 +34,6 @@ _ROLLBACKS = 3
 
 class Method(Block):
     name: Literal["full"] = Field("full", description="full: every parameter is trained")
-
-
-@dataclass
-class Job:
-    """What there is to fit."""
-
-    title: str
-    checkpoint: Checkpoint  # family, tokenizer and a model that holds the beginning; after `fit`, the best weights
-    task: Task
-    train: Sequence[Example]  # prepared
-    dev: Sequence[Example]  # prepared
-    settings: Train
-    seed: int
-    device: torch.device
-    language: str  # of the texts, for the card
-    workers: int = 0  # threads that make batches ahead
 
 
 @dataclass
@@ -75,7 +56,8 @@ def fit(job: Job, run: Run) -> dict[str, Any]:
     Returns {"train", "dev", "cost"}, ready for metrics.json. Raises Interrupted after a signal, with everything saved.
     """
     job.checkpoint.task = job.task
-    saving.enough_room(run, _parameters(job), job.settings)
+    job.precision = _precision(job, run)
+    saving.enough_room(run, job.parameters, job.settings)
     budget = _budget(job, run)
     latest = run.latest() if run.resuming else None
     run.forget(after=run.step_of(latest) if latest else -1)  # those that are damaged
@@ -111,7 +93,8 @@ def fit(job: Job, run: Run) -> dict[str, Any]:
             "steps": state.step,
             "tokens": state.tokens,
             "tokens_per_second": round(state.tokens / max(1e-9, state.seconds)),
-            "parameters": _parameters(job),
+            "parameters": job.parameters,
+            "precision": job.precision,
             "peak_memory_mb": machine.peak_memory(),
         },
     }
@@ -143,7 +126,7 @@ def _stand(job: Job, run: Run, budget: int, saver: Saver, folder: Path | None) -
     if folder:
         checkpoint.reload(job.checkpoint, folder)
     model = job.checkpoint.model.to(job.device)
-    optimiser = _optimiser(job)
+    optimiser = job.optimiser()
     average = Average(model, job.settings.average) if job.settings.average else None
     state = resume.load(folder, model, optimiser, average) if folder else Progress()
     work = _Work(job, run, budget, saver, optimiser, average, track.Tracker(run.folder, state.step), state)
@@ -171,7 +154,7 @@ def _steps(work: _Work, signals: Signals, advance: progress.Advance) -> None:
     recent = work.state.recent
     plan = loop.Plan(
         steps=budget,
-        factor=partial(schedule.linear, steps=budget, warmup=settings.warmup),
+        factor=partial(schedule.SCHEDULES[settings.schedule], steps=budget, warmup=settings.warmup),
         device=job.device,
         start=budget if work.state.finished else work.state.step,
         accumulate=settings.accumulate,
@@ -181,8 +164,9 @@ def _steps(work: _Work, signals: Signals, advance: progress.Advance) -> None:
         fault=partial(guard.fault, recent=recent, deviations=settings.spike),
         skip=settings.on_fault == "skip",
     )
-    stream = _stream(job, work.state.cursor)
-    for step in loop.steps(job.checkpoint.model, job.task, stream, work.optimiser, plan):
+    stream = job.batches(work.state.cursor)
+    backward = loop.BACKWARDS[job.precision]
+    for step in loop.steps(job.checkpoint.model, job.task, stream, work.optimiser, plan, backward):
         work.state = _after(work.state, step, time.monotonic() - began)
         if step.skipped:
             progress.say(f"warning: skipped {step.skipped}")
@@ -263,31 +247,20 @@ def _roll_back(work: _Work, fault: loop.Fault) -> _Work:
 _ADVICE = "Lower train.lr, raise train.warmup, look at these rows, or give train.on_fault=skip or rollback."
 
 
-def _stream(job: Job, cursor: Cursor) -> Iterator[tuple[Batch, Cursor]]:
-    budget = job.settings.batch_tokens
-    return batches.stream(
-        job.train, lengths(job.train), job.task.batch, budget=budget, seed=job.seed, cursor=cursor, workers=job.workers
-    )
-
-
-def _batches_per_epoch(job: Job) -> int:
-    rows = batches.drawn(job.train, job.seed, 0)
-    return len(batches.plan(lengths(job.train), job.settings.batch_tokens, job.seed, 0, rows))
-
-
-def steps_per_epoch(job: Job) -> float:
-    return _batches_per_epoch(job) / job.settings.accumulate
-
-
-def _optimiser(job: Job) -> torch.optim.Optimizer:
-    settings = job.settings
-    return optim.make(
-        settings.optimiser,
-        job.checkpoint.model,
-        lr=settings.lr,
-        weight_decay=settings.weight_decay,
-        rates=settings.rates,
-    )
+def _precision(job: Job, run: Run) -> str:
+    """What the run is trained in. What `auto` became is kept in the run's record, so that a resumed run does not decide otherwise; naming
+    another one changes it."""
+    # A run that knows its steps and no precision began when there was one only.
+    known = run.record.get("precision", "float32" if "steps" in run.record else None)
+    if known is not None and job.precision in ("auto", known):
+        return str(known)
+    found = machine.precision(job.precision, job.device)
+    if known is not None:
+        progress.say(
+            f"warning: machine.precision: {known} -> {found}; the run goes on, but not bit for bit as it would have"
+        )
+    run.note(precision=found)
+    return found
 
 
 def _budget(job: Job, run: Run) -> int:
@@ -296,7 +269,7 @@ def _budget(job: Job, run: Run) -> int:
     if "steps" in run.record:
         return int(run.record["steps"])
     sizes = lengths(job.train)
-    per_epoch = steps_per_epoch(job)
+    per_epoch = job.steps_per_epoch
     if settings.steps is not None:
         steps = settings.steps
     elif settings.tokens is not None:
@@ -320,7 +293,8 @@ def steps_within(job: Job, seconds: float) -> int:
     plan = loop.Plan(1 << 30, lambda step: 0.0, job.device, accumulate=job.settings.accumulate, skip=True)
     per_token: list[float] = []
     began = warm = mark = time.monotonic()
-    for step in loop.steps(model, job.task, _stream(job, Cursor()), _optimiser(job), plan):
+    backward = loop.BACKWARDS[machine.precision(job.precision, job.device)]
+    for step in loop.steps(model, job.task, job.batches(Cursor()), job.optimiser(), plan, backward):
         now = time.monotonic()
         if step.number == 1:  # it warms up
             warm = now
@@ -331,13 +305,26 @@ def steps_within(job: Job, seconds: float) -> int:
             break
     for parameter in model.parameters():
         parameter.grad = None
+    evaluations = _scoring(job) * job.settings.evaluations
     torch.set_rng_state(random)
     pace = statistics.median(per_token)  # an interruption is no measure
-    # Scoring a token costs about a third of training on it.
-    evaluations = int(lengths(job.dev).sum()) * pace / 3 * job.settings.evaluations if job.dev else 0.0
-    mean = int(lengths(job.train).sum()) / _batches_per_epoch(job)
-    left = 0.97 * seconds - evaluations - (mark - began)
+    mean = int(lengths(job.train).sum()) / job.batches_per_epoch
+    left = 0.97 * seconds - evaluations - (time.monotonic() - began)
     return max(1, int(left / (pace * mean * job.settings.accumulate)))
+
+
+def _scoring(job: Job) -> float:
+    """The seconds that one evaluation will take, by that of about a batch of its rows."""
+    if not job.dev:
+        return 0.0
+    read = lengths(job.dev).cumsum()
+    few = 1 + int(np.searchsorted(read[:-1], job.settings.batch_tokens))
+    began = time.monotonic()
+    evaluation.answers(job.checkpoint.model, job.task, job.dev[:few], device=job.device)
+    scored = time.monotonic()
+    if job.write:
+        job.write()
+    return float(read[-1] / read[few - 1]) * (scored - began) + time.monotonic() - scored
 
 
 def _log(tracker: track.Tracker, step: loop.Step, state: Progress) -> None:
@@ -351,11 +338,17 @@ def _log(tracker: track.Tracker, step: loop.Step, state: Progress) -> None:
 
 
 def _evaluate(work: _Work) -> bool:
-    """Score the dev rows. Answers whether the weights are the best so far."""
+    """Score the dev rows, and let the model write where it can. Answers whether the weights are the best so far."""
     job, state = work.job, work.state
     with work.average.applied() if work.average else nullcontext():
         scores: Scores = evaluation.evaluate(job.checkpoint.model, job.task, job.dev, device=job.device)
+        texts = job.write() if job.write else []
     work.tracker.write("dev", state.step, {name: v for name, v in scores.items() if isinstance(v, (int, float))})
+    progress.say(f"step {state.step:,} of {work.budget:,}: held-out {report.followed(scores)}")
+    for text in texts:
+        progress.say(f"    {text['prompt']}|{text['text']}".replace("\n", "\n    "))
+    if texts:
+        work.tracker.write("samples", state.step, {"texts": texts})
     if better(job.task.best, scores, state.best):
         work.state = replace(state, best=scores, best_step=state.step, worse=0)
         return True
@@ -381,7 +374,3 @@ def _snapshot(work: _Work) -> saving.Contents:
         model = saving.copied(checkpoint.contents(work.job.checkpoint))
     training = resume.contents(work.job.checkpoint.model, work.optimiser, work.state, work.average)
     return model | saving.copied(training)
-
-
-def _parameters(job: Job) -> int:
-    return sum(parameter.numel() for parameter in job.checkpoint.model.parameters())

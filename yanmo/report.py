@@ -57,6 +57,8 @@ NAMES = {
 }
 UNSEEN = {"test": "which it never saw in training", "dev": "on which it was not trained, but which may have steered it"}
 MOST_CLASSES = 20  # a larger confusion matrix is shown as the list of its commonest confusions
+MOST_SAMPLES = 10  # evaluations whose samples are shown, from the first to the last
+FOLLOWED = ("loss", "perplexity", "pseudo_perplexity", "bits_per_character", "macro_f1", "accuracy")
 MOST_POINTS = 200  # a longer curve is shown as means of equal runs of steps
 
 
@@ -95,7 +97,8 @@ def run_sections(folder: Path) -> list[Section]:
         Section("Result", _result(split, scores, metrics.get("baseline") or {})),
         Section("Classes", _classes(scores)),
         Section("Confusions", _confusions(scores)),
-        Section("Training", _curves(log)),
+        Section("Training", [*_curves(log), *_evaluations(log)]),
+        Section("Samples", _samples(log)),
         Section("Cost", _cost(metrics.get("cost") or {})),
     ]
     if (folder / "settings.yaml").exists():
@@ -236,6 +239,26 @@ def _curves(log: Sequence[Mapping[str, Any]]) -> list[Part]:
     thinned = f"Each point of the training loss is the mean of {each} log lines." if each > 1 else ""
     charts = [Lines(losses, "step", "loss", thinned), Lines(scores, "step", "score", "Scores on the dev set.")]
     return [chart for chart in charts if chart.series]
+
+
+def followed(scores: Mapping[str, Any]) -> str:
+    """The scores that one watches while a model learns, in words."""
+    return ", ".join(f"{name_of(key).lower()} {number(scores[key])}" for key in FOLLOWED if key in scores)
+
+
+def _evaluations(log: Sequence[Mapping[str, Any]]) -> list[Part]:
+    lines = {line["step"]: line for line in log if line.get("kind") == "dev" and "step" in line}
+    keys = [key for key in FOLLOWED if any(key in line for line in lines.values())]
+    rows = [[step, *(line.get(key) for key in keys)] for step, line in sorted(lines.items())]
+    return [Table(["Step", *map(name_of, keys)], rows, "Scores on the dev set.")] if keys else []
+
+
+def _samples(log: Sequence[Mapping[str, Any]]) -> list[Part]:
+    told = {line["step"]: line["texts"] for line in log if line.get("kind") == "samples" and "step" in line}
+    steps = sorted(told)
+    shown = sorted({round(n * (len(steps) - 1) / (MOST_SAMPLES - 1)) for n in range(MOST_SAMPLES)}) if steps else []
+    rows: list[list[Cell]] = [[steps[n], text["prompt"], text["text"]] for n in shown for text in told[steps[n]]]
+    return [Table(["Step", "Prompt", "Text"], rows, "What the model wrote, the same draws each time.")] if rows else []
 
 
 def _thin(points: Points) -> tuple[list[tuple[float, float]], int]:

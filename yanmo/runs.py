@@ -18,7 +18,7 @@ from yanmo.errors import RunError, SettingsError, StorageError
 from yanmo.machine import Machine, fingerprint
 from yanmo.models import ModelSettings, weights
 from yanmo.progress import say
-from yanmo.settings import Block, differences, dump, parse_yaml, read_file
+from yanmo.settings import Block, build, differences, dump, parse_yaml, read_file
 from yanmo.text.tokenizer import Tokenizer
 from yanmo.train import resume, track
 
@@ -207,9 +207,8 @@ def hold(settings: Common) -> Iterator[Run]:
             raise RunError(
                 f"{folder}: holds a model that is not a run of Yanmo's; nothing is overwritten. Give another run=..."
             )
-        changed = (
-            [] if settings.force or not old.is_file() else differences(_asked(old), _plain(settings), ignore=_FREE)
-        )
+        begun = {} if settings.force or not old.is_file() else _asked(old, type(settings))
+        changed = differences(begun, _plain(settings), ignore=_FREE) if begun else []
         if changed:
             raise SettingsError(
                 "\n  ".join([f"{folder}: a run with other settings stands here:", *changed])
@@ -220,12 +219,16 @@ def hold(settings: Common) -> Iterator[Run]:
         )
 
 
-_FREE = ("force", "machine", "run")  # what may differ when a run goes on
+_FREE = ("force", "machine", "run", "samples")  # what may differ when a run goes on
 
 
-def _asked(path: Path) -> dict[str, Any]:
+def _asked(path: Path, schema: type[Common]) -> dict[str, Any]:
+    """What a run was asked for. A key that its file lacks, since it is younger than the run, stands at its default."""
     content, _ = read_file(path)
-    return content
+    try:
+        return _plain(build(schema, content, {}))
+    except SettingsError:  # not as this version writes them: told key by key
+        return content
 
 
 def _plain(settings: Common) -> dict[str, Any]:

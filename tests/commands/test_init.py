@@ -90,7 +90,6 @@ def test_the_size_fits_the_time(minutes: float, size: str, monkeypatch: pytest.M
     speeds = {"tiny": 8000, "mini": 4000, "small": 2000, "medium": 1000}  # steps a minute
     layers = {"tiny": 1_000, "mini": 5_000, "small": 25_000, "medium": 125_000}
     monkeypatch.setattr(fit, "steps_within", lambda job, seconds: speeds[job.size] * seconds / 60)
-    monkeypatch.setattr(fit, "steps_per_epoch", lambda job: 3000)
     monkeypatch.setattr(init_plans, "lengths", lambda rows: __import__("numpy").full(3000, 10))
     monkeypatch.setattr(init_plans, "_layers", lambda job: layers[job.size])
 
@@ -98,5 +97,7 @@ def test_the_size_fits_the_time(minutes: float, size: str, monkeypatch: pytest.M
         return found.passes >= 5 and found.parameters <= total
 
     question = SimpleNamespace(base=None, minutes=minutes)
-    chosen = init_plans._choose(question, lambda size: SimpleNamespace(size=size, train=[]), enough)  # type: ignore[arg-type,return-value]
+    chosen = init_plans._choose(
+        question, lambda size: SimpleNamespace(size=size, train=[], steps_per_epoch=3000), enough
+    )  # type: ignore[arg-type,return-value]
     assert chosen.size == size

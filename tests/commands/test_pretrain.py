@@ -7,15 +7,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file
 
 import yanmo
 from tests.reliability.rows import TINY
-from yanmo import models
+from yanmo import checkpoint, evaluation, models
 from yanmo.__main__ import main
 from yanmo.errors import DataError, SettingsError, YanmoError
 from yanmo.tasks import objectives_of
-from yanmo.text import tokens
+from yanmo.text import corpus, tokens
 from yanmo.text.tokenizer import Tokenizer
+from yanmo.train import track
 
 QUICK = {
     "train": {"steps": 6, "batch_tokens": 256, "evaluations": 2},
@@ -107,6 +110,38 @@ def test_held_out_shards(data: Path, tmp_path: Path) -> None:
     metrics = yanmo.pretrain(**QUICK, data=given, run=str(tmp_path / "run"))
     assert metrics["train"]["rows"] == 400
     assert metrics["dev"]["rows"] == 400
+
+
+def test_an_average_is_scored_and_kept(data: Path, tmp_path: Path) -> None:
+    """The held-out scores are the average's, step by step, and the folder holds the weights that they are of."""
+    given = {"train": str(data / "shards_a")}
+    keys: dict[str, Any] = {**QUICK, "data": given, "machine": {"threads": 1, "precision": "float32"}}
+    train = {**QUICK["train"], "steps": 20, "evaluations": 4, "lr": 1e-2, "save": {"every": 5}}
+    plain = yanmo.pretrain(**{**keys, "train": train}, run=str(tmp_path / "plain"))
+    found = yanmo.pretrain(**{**keys, "train": {**train, "average": 0.9}}, run=str(tmp_path / "run"))
+    assert found["dev"]["loss"] != plain["dev"]["loss"]
+    log = [line["loss"] for line in track.read(tmp_path / "run" / track.FILE) if line["kind"] == "dev"]
+    for step, loss in zip((5, 10, 15, 20), log, strict=True):
+        place = tmp_path / "run" / "checkpoints" / f"step-{step:08d}"
+        assert held_out(place, data) == pytest.approx(loss, rel=1e-5)
+        trained = {
+            name.removeprefix("weights."): tensor
+            for name, tensor in load_file(place / "training.safetensors").items()
+            if name.startswith("weights.")
+        }
+        same = checkpoint.load(tmp_path / "plain" / "checkpoints" / place.name).model.state_dict()
+        averaged = checkpoint.load(place).model.state_dict()
+        assert all(torch.equal(same[name], tensor) for name, tensor in trained.items())
+        assert not all(torch.equal(averaged[name], tensor) for name, tensor in trained.items())
+    assert held_out(tmp_path / "run", data) == pytest.approx(min(log), rel=1e-5)
+
+
+def held_out(folder: Path, data: Path) -> float:
+    """The loss of a folder's model on the text that the run held out."""
+    engine = yanmo.load(folder)
+    assert engine.task is not None
+    rows = corpus.read(corpus.Texts(train=[data / "shards_a"])).rows(engine.tokenizer, engine.task.row_length)[1]  # type: ignore[attr-defined]
+    return float(evaluation.evaluate(engine.model, engine.task, rows, device=torch.device("cpu"))["loss"])
 
 
 WRONG: dict[str, tuple[dict[str, Any], type[YanmoError], str]] = {

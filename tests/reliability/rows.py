@@ -34,6 +34,7 @@ class Row:
     train: dict[str, Any] = field(default_factory=dict)
     more: dict[str, Any] = field(default_factory=dict)  # blocks beside `train`
     text: str = "text.txt"  # what is pre-trained on
+    precision: str = "float32"
 
 
 # One more for each objective: the family that learns by it, and how.
@@ -58,6 +59,8 @@ ROWS = {
     "classify, averaged": Row("finetune", {"average": 0.9}),
     "masked, accumulated, rolling back": Row("pretrain", {"accumulate": 2, "on_fault": "rollback", "spike": 6.0}),
     "masked, from shards": Row("pretrain", text="shards"),
+    "masked, in bfloat16": Row("pretrain", precision="bfloat16"),
+    "masked, averaged, warm-up-stable-decay": Row("pretrain", {"average": 0.9, "schedule": "wsd"}),
     **{name: Row("pretrain", more=more) for name, more in OBJECTIVES.items()},
 }
 
@@ -89,7 +92,7 @@ def settings(row: Row, data: Path, run: Path, **train: Any) -> dict[str, Any]:
     """Settings of a small run with dropout on, so that the random state matters."""
     common: dict[str, Any] = {
         "run": str(run),
-        "machine": {"threads": 1},
+        "machine": {"threads": 1, "precision": row.precision},
         "model": {"size": TINY},
         "tokenizer": {} if row.text == "shards" else {"kind": "word", "vocab": 400},  # shards bring theirs
         "train": {"steps": 20, "batch_tokens": 128, "lr": 5e-3, "evaluations": 4, **row.train, **train},

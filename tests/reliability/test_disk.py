@@ -222,12 +222,12 @@ def test_r4_a_real_disk_that_fills_up(data: Path, small_disk: Path, tmp_path: Pa
 @pytest.fixture(scope="module")
 def stopped(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run with two checkpoints, as a kill leaves it."""
-    from yanmo import fit
+    from yanmo import fit, job
 
     run = tmp_path_factory.mktemp("stopped") / "run"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fit, "conclude", lambda *_: None)
-        patch.setattr(fit.Job, "dev", [], raising=False)
+        patch.setattr(job.Job, "dev", [], raising=False)
         VERBS[ROW.verb](**asked(data, run))
     assert len(opened(run).checkpoints()) >= 2
     return run

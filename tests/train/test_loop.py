@@ -1,5 +1,6 @@
 """The loop against plain PyTorch: accumulation, clipping, penalties, schedules, non-finite numbers."""
 
+import math
 from collections.abc import Iterator
 
 import pytest
@@ -11,6 +12,7 @@ from yanmo.tasks.base import Loss
 from yanmo.text.batches import Batch, Cursor, Run
 from yanmo.train import loop, optim, schedule
 from yanmo.train.average import Average
+from yanmo.train.settings import Train
 
 
 class Regression:
@@ -147,6 +149,32 @@ def test_linear_schedule() -> None:
     assert factors[0] == pytest.approx(0.1) and factors[9] == 1.0
     assert factors[10] == 1.0 and factors[55] == pytest.approx(0.5) and factors[99] == pytest.approx(1 / 90)
     assert [schedule.linear(0, 1, 0.0), schedule.linear(0, 3, 0.0)] == [1.0, 1.0]
+
+
+def test_cosine_schedule() -> None:
+    factors = [schedule.cosine(step, 100, 0.1) for step in range(100)]
+    assert factors[0] == pytest.approx(0.1) and factors[9] == factors[10] == 1.0
+    assert factors[55] == pytest.approx(0.5) and factors[25] == pytest.approx((1 + math.cos(math.pi / 6)) / 2)
+    assert factors[99] == pytest.approx((1 - math.cos(math.pi / 90)) / 2)
+
+
+def test_warm_up_stable_decay_schedule() -> None:
+    factors = [schedule.wsd(step, 100, 0.1) for step in range(100)]
+    assert factors[0] == pytest.approx(0.1)
+    assert set(factors[9:91]) == {1.0}  # the fall begins at step 90, with nothing passed
+    assert [factors[step] for step in (91, 95, 99)] == pytest.approx([1 - math.sqrt(n / 10) for n in (1, 5, 9)])
+
+
+@pytest.mark.parametrize("name", schedule.SCHEDULES)
+@pytest.mark.parametrize("warmup", [0.0, 0.06, 0.95])
+@pytest.mark.parametrize("steps", [1, 2, 3, 10, 1000])
+def test_every_schedule_rises_and_falls_once(name: str, warmup: float, steps: int) -> None:
+    """Also where there is hardly a step for each part; the settings name all of the table."""
+    factors = [schedule.SCHEDULES[name](step, steps, warmup) for step in range(steps)]
+    top = factors.index(max(factors))
+    assert max(factors) == 1.0 and min(factors) > 0
+    assert factors[: top + 1] == sorted(factors[: top + 1]) and factors[top:] == sorted(factors[top:], reverse=True)
+    assert Train(schedule=name).schedule == name
 
 
 def test_average_follows_its_formula() -> None:

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from yanmo import baselines, beginning, evaluation, fit, machine, runs, saving, settings
 from yanmo.errors import DataError, SettingsError
+from yanmo.job import Job
 from yanmo.models import ModelSettings
 from yanmo.progress import bar, say
 from yanmo.settings import Words
@@ -89,7 +90,7 @@ def prepare(
     *,
     resuming: bool,
     device: torch.device,
-) -> fit.Job:
+) -> Job:
     """The model, the task and the tokenised rows of a run in `folder`, ready to be fitted."""
     torch.manual_seed(asked.seed)
     with bar("tokeniser and model"):
@@ -105,7 +106,7 @@ def prepare(
             labels=labels,
         )
         task = make(asked.task, opened.tokenizer, labels)
-        return fit.Job(
+        return Job(
             "fine-tuning",
             opened,
             task,
@@ -116,6 +117,7 @@ def prepare(
             device,
             language(texts),
             asked.machine.workers,
+            asked.machine.precision,
         )
 
 

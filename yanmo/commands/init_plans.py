@@ -17,6 +17,7 @@ from torch import nn
 from yanmo import checkpoint, fit, machine
 from yanmo.commands import finetune, pretrain
 from yanmo.errors import DataError
+from yanmo.job import Job
 from yanmo.models import find
 from yanmo.progress import say
 from yanmo.settings import Block, put
@@ -99,7 +100,7 @@ def classify(question: Question) -> Plan:
         cutter = _cutter(question, texts, Path(folder), keys)
         keys["task.max_length"], why["task.max_length"] = _longest(cutter, rows["train"], _positions(question.base))
 
-        def job(size: str) -> fit.Job:
+        def job(size: str) -> Job:
             asked = _settings(finetune.Settings, {**keys, "data": data, "machine": question.machine}, size)
             return finetune.prepare(
                 asked, rows, labels, Path(folder) / "run", resuming=False, device=machine.prepare(question.machine)
@@ -132,7 +133,7 @@ def texts(question: Question) -> Plan:
         _cutter(question, sample, Path(folder), keys)
         text = corpus.read(corpus.Texts(train=part))
 
-        def job(size: str) -> fit.Job:
+        def job(size: str) -> Job:
             asked = _settings(pretrain.Settings, {**keys, "data.train": part, "machine": question.machine}, size)
             cutter = corpus.cutter(asked.data, asked.tokenizer)
             return pretrain.prepare(
@@ -180,13 +181,13 @@ def plan(question: Question) -> Plan:
     return PLANS[question.seen.kind](question)
 
 
-def _choose(question: Question, job: Callable[[str], fit.Job], enough: Callable[[Fit, int], bool]) -> Fit:
+def _choose(question: Question, job: Callable[[str], Job], enough: Callable[[Fit, int], bool]) -> Fit:
     """The largest size that sees enough of the rows in the time; the smallest where none does."""
     best = None
     for size in find(FAMILY).sizes if question.base is None else ("",):
         made = job(size)
         total = int(lengths(made.train).sum())
-        passes = fit.steps_within(made, 60 * question.minutes) / fit.steps_per_epoch(made)
+        passes = fit.steps_within(made, 60 * question.minutes) / made.steps_per_epoch
         found = Fit(size, passes, _layers(made), passes * total / (60 * question.minutes))
         say(f"{size or question.base}: {found.rate:,.0f} tokens a second, {passes:,.1f} passes in the time")
         fits = enough(found, total)
@@ -197,7 +198,7 @@ def _choose(question: Question, job: Callable[[str], fit.Job], enough: Callable[
     return best
 
 
-def _layers(job: fit.Job) -> int:
+def _layers(job: Job) -> int:
     return sum(part.weight.numel() for part in job.checkpoint.model.modules() if isinstance(part, nn.Linear))
 
 

@@ -7,7 +7,10 @@ import torch
 from pydantic import Field, model_validator
 
 from yanmo import beginning, checkpoint, fit, machine, models, runs, saving, settings
+from yanmo.engine import samples
+from yanmo.engine.samples import Samples
 from yanmo.errors import ModelError, SettingsError, YanmoError
+from yanmo.job import Job
 from yanmo.models import ModelSettings
 from yanmo.models.base import Family
 from yanmo.progress import bar, say
@@ -32,6 +35,7 @@ class Settings(runs.Common):
         None, description=f"what to learn from the text: {', '.join(OBJECTIVES)}; null: the family's own"
     )
     train: Train = Field(default_factory=Train)
+    samples: Samples = Field(default_factory=Samples, description="what the model writes while it learns, if it can")
 
     @model_validator(mode="before")
     @classmethod
@@ -126,7 +130,7 @@ def prepare(
     *,
     resuming: bool,
     device: torch.device,
-) -> fit.Job:
+) -> Job:
     """The model, the objective and the tokenised rows of a run in `folder`, ready to be fitted."""
     torch.manual_seed(asked.seed)
     objective = _objective(asked)
@@ -145,7 +149,7 @@ def prepare(
         )
         task: Any = make(objective, opened.tokenizer)
         rows, held_out = text.rows(opened.tokenizer, task.row_length)
-    return fit.Job(
+    return Job(
         "pre-training",
         opened,
         task,
@@ -156,4 +160,6 @@ def prepare(
         device,
         text.language,
         asked.machine.workers,
+        asked.machine.precision,
+        samples.writer(asked.samples, opened, device),
     )

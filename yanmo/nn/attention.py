@@ -161,7 +161,7 @@ def _rectangle(
         alive = mask.any(-1, keepdim=True)
         mask = mask | ~alive  # a row of nothing but -inf would be NaN; its output is set to 0 below
         if bias is not None:
-            bias = bias.masked_fill(~mask, torch.finfo(q.dtype).min)
+            bias = bias.masked_fill(~mask, torch.finfo(bias.dtype).min)
     allowed = mask if bias is None else bias.to(q.dtype)
     grouped = k.shape[-3] != q.shape[-3]
     if _recorders:

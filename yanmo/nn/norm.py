@@ -14,5 +14,5 @@ class RMSNorm(nn.Module):
         self.epsilon = epsilon
 
     def forward(self, x: Tensor) -> Tensor:
-        result: Tensor = nn.functional.rms_norm(x, self.weight.shape, self.weight, self.epsilon)
+        result: Tensor = nn.functional.rms_norm(x.to(self.weight.dtype), self.weight.shape, self.weight, self.epsilon)
         return result

@@ -40,6 +40,10 @@ class Train(Block):
         default_factory=dict, description="beginning of a parameter's name: factor on its learning rate"
     )
     warmup: float = Field(0.06, ge=0, lt=1, description="share of the steps in which the rate rises")
+    schedule: Literal["linear", "cosine", "wsd"] = Field(
+        "linear",
+        description="of the rate after that: linear or cosine fall to 0, or wsd (warm-up, stable, decay), which falls over the last tenth",
+    )
     weight_decay: float = Field(0.01, ge=0, description="decay of matrices")
     l1: float = Field(0.0, ge=0, description="penalty on the absolute weights")
     l2: float = Field(0.0, ge=0, description="penalty on the squared weights")

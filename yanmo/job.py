@@ -1,0 +1,58 @@
+"""What there is to fit: a model, a task and rows; and what follows from them and the settings alone."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from yanmo.checkpoint import Checkpoint
+from yanmo.tasks.base import Task, lengths
+from yanmo.text import batches
+from yanmo.text.batches import Batch, Cursor
+from yanmo.text.sources import Example
+from yanmo.train import optim
+from yanmo.train.settings import Train
+
+
+@dataclass
+class Job:
+    """What there is to fit."""
+
+    title: str
+    checkpoint: Checkpoint  # family, tokenizer and a model that holds the beginning; after `fit`, the best weights
+    task: Task
+    train: Sequence[Example]  # prepared
+    dev: Sequence[Example]  # prepared
+    settings: Train
+    seed: int
+    device: torch.device
+    language: str  # of the texts, for the card
+    workers: int = 0  # threads that make batches ahead
+    precision: str = "auto"  # of matrix products; see `machine.precision`
+    write: Callable[[], list[dict[str, str]]] | None = None  # what the model writes by now: {"prompt", "text"} of each
+
+    def batches(self, cursor: Cursor) -> Iterator[tuple[Batch, Cursor]]:
+        """The training batches from a cursor on, without end, each with the cursor behind it."""
+        rows, budget = self.train, self.settings.batch_tokens
+        return batches.stream(
+            rows, lengths(rows), self.task.batch, budget=budget, seed=self.seed, cursor=cursor, workers=self.workers
+        )
+
+    @property
+    def batches_per_epoch(self) -> int:
+        rows = batches.drawn(self.train, self.seed, 0)
+        return len(batches.plan(lengths(self.train), self.settings.batch_tokens, self.seed, 0, rows))
+
+    @property
+    def steps_per_epoch(self) -> float:
+        return self.batches_per_epoch / self.settings.accumulate
+
+    def optimiser(self) -> torch.optim.Optimizer:
+        asked = self.settings
+        return optim.make(
+            asked.optimiser, self.checkpoint.model, lr=asked.lr, weight_decay=asked.weight_decay, rates=asked.rates
+        )
+
+    @property
+    def parameters(self) -> int:
+        return sum(parameter.numel() for parameter in self.checkpoint.model.parameters())
