@@ -8,7 +8,7 @@ export PYTHONNOUSERSITE := 1
 # For what builds need, too.
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 
-.PHONY: demo test test-slow check format bench clean
+.PHONY: demo test test-slow check format bench fuzz clean
 
 demo: $(VENV)/.demo
 	$(BIN)/yanmo demo
@@ -34,6 +34,11 @@ bench: $(VENV)/.bench
 	@echo "about 50 minutes on 2 cores: $(BENCHMARKS)"
 	for name in $(BENCHMARKS); do $(BIN)/python benchmarks/$$name.py || exit 1; done
 
+# make fuzz MINUTES=1 TARGETS=m2-safetensors; the targets stand in tests/fuzz/targets.py
+MINUTES ?= 10
+fuzz: $(VENV)/.fuzz
+	$(BIN)/python benchmarks/fuzz.py $(MINUTES) $(TARGETS)
+
 clean:
 	rm -rf $(VENV)
 
@@ -55,4 +60,9 @@ $(VENV)/.dev: $(VENV)/.demo
 
 $(VENV)/.bench: $(VENV)/.dev
 	$(PIP) --editable '.[samples,dev,bench]'
+	touch $@
+
+# atheris has wheels for few machines: Linux on x86-64 is one.
+$(VENV)/.fuzz: $(VENV)/.dev
+	$(PIP) --editable '.[samples,dev,fuzz]'
 	touch $@

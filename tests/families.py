@@ -1,7 +1,13 @@
 """The table that drives the contracts of every family: tiny configs, odd on purpose. A new family adds its rows here."""
 
+import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+
+from yanmo import checkpoint, models
+from yanmo.checkpoint import Checkpoint
+from yanmo.text.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True)
@@ -344,3 +350,15 @@ CASES = [
     Case("cnn-to-llama", "yanmo-autoencoder", None, joined(("yanmo-cnn", TINY_CNN), ("llama", TINY_LLAMA))),
 ]
 REFERENCES = [case for case in CASES if case.reference]
+
+
+def folders(place: Path, tokenizer: Tokenizer) -> dict[str, Path]:
+    """A tiny folder of each family, without a head, by its model_type; the tokeniser has at most 120 tokens."""
+    found = {}
+    for case in CASES:
+        if case.family not in found:
+            folder = found[case.family] = place / case.family
+            family = models.find(case.family)
+            config, _ = family.config.read({**json.loads(json.dumps(case.values)), "vocab_size": 120}, case.id)
+            checkpoint.write(folder, Checkpoint(checkpoint.create(family, config, "base"), family, "base", tokenizer))
+    return found

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from yanmo import files, hub, models
 from yanmo import tasks as task_table
-from yanmo.errors import ModelError
+from yanmo.errors import ModelError, brief
 from yanmo.models import gguf, hf, weights
 from yanmo.models.base import LABELLED, Config, Family, answers, believed, heads_fault
 from yanmo.nn.heads import GENERIC
@@ -256,7 +256,7 @@ def _own_head(family: Family, content: Mapping[str, Any], record: Mapping[str, A
         return head
     named = content.get("architectures") or [family.heads["base"]]
     if not isinstance(named, list):
-        raise ModelError(f"config.json: 'architectures' is {named!r}, expected a list of class names")
+        raise ModelError(f"config.json: 'architectures' is {brief(named)}, expected a list of class names")
     for kind, architecture in family.heads.items():
         if architecture == named[0]:
             return kind

@@ -11,10 +11,12 @@
     └── Interrupted (128 + n)  a signal stopped the work; what was finished is kept
 
 A message says what happened, where (file:line, column, key or tensor), what was expected, and what to do. Several faults of one
-kind are gathered and raised once (`gather`). Anything that is not a YanmoError is a defect of Yanmo and shows its traceback.
+kind are gathered and raised once (`gather`). Whatever it quotes, it is printable and of some lines. Anything that is not a YanmoError
+is a defect of Yanmo and shows its traceback.
 """
 
 import importlib
+import re
 import reprlib
 from collections.abc import Sequence
 from types import ModuleType
@@ -22,6 +24,25 @@ from types import ModuleType
 
 class YanmoError(Exception):
     exit_status = 1
+
+    def __init__(self, message: str) -> None:
+        super().__init__(_printable(message))
+
+
+# What moves a terminal's cursor, turns the direction of its text, or is half of a character.
+_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_LINE, _MESSAGE = 1000, 8000  # letters
+
+
+def _printable(message: str) -> str:
+    """Messages quote files that are not to be trusted: what they quote stays short and does nothing to a terminal."""
+    shown = _UNPRINTABLE.sub(lambda found: repr(found[0])[1:-1], message)
+    return _cut("\n".join(_cut(line, _LINE) for line in shown.split("\n")), _MESSAGE)
+
+
+def _cut(text: str, most: int) -> str:
+    """At most about so many letters: the beginning and the end."""
+    return text if len(text) <= most else f"{text[: most * 3 // 4]} ... {text[-most // 4 :]}"
 
 
 class SettingsError(YanmoError):

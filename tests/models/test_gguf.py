@@ -527,38 +527,12 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     return path.read_bytes()
 
 
-def loads_or_is_refused(path: Path) -> bool:
-    """Whether it loads; anything but a ModelError comes through."""
-    try:
-        engine.load(path)
-    except ModelError:
-        return False
-    return True
-
-
 @settings(max_examples=60, deadline=None)
 @given(share=st.floats(0, 1, exclude_max=True))
 def test_m9_a_truncated_file_is_refused(sound: bytes, tmp_path_factory: pytest.TempPathFactory, share: float) -> None:
     path = tmp_path_factory.getbasetemp() / "truncated.gguf"
     path.write_bytes(sound[: int(share * len(sound))])
     refused(path)
-
-
-@settings(max_examples=150, deadline=None)
-@given(places=st.lists(st.tuples(st.integers(0, 9000), st.integers(0, 7)), min_size=1, max_size=4))
-def test_m9_flipped_bits_are_refused_or_harmless(
-    sound: bytes, tmp_path_factory: pytest.TempPathFactory, places: list[tuple[int, int]]
-) -> None:
-    """In the first 9,000 bytes, where the header is."""
-    flipped = bytearray(sound)
-    for place, bit in places:
-        flipped[place] ^= 1 << bit
-    path = tmp_path_factory.getbasetemp() / "flipped.gguf"
-    path.write_bytes(flipped)
-    tracemalloc.start()
-    loads_or_is_refused(path)
-    assert tracemalloc.get_traced_memory()[1] < 64 << 20
-    tracemalloc.stop()
 
 
 # ---- SmolLM2

@@ -59,6 +59,7 @@ HOSTILE: dict[str, tuple[dict[str, Any], str]] = {
     "long words": ({"model": {"type": "WordPiece", **WORDS, "max_input_chars_per_word": 10**7}}, "max_input_chars"),
     "a huge id": ({"model": {**WORDS, "vocab": {"[UNK]": 0, "a": 4_000_000_000}}}, "the id 4,000,000,000"),
     "a huge id of an added token": ({"added_tokens": [{"id": 4_000_000_000, "content": "b"}]}, "the id 4,000,000,000"),
+    "unknown words": ({"model": {**WORDS, "unk_token": "<unk>"}}, "token for unknown words is '<unk>', which is not"),
     "a broken map": (  # the library panics
         {"normalizer": {"type": "Precompiled", "precompiled_charsmap": "AAAA"}},
         "not a readable tokeniser",

@@ -4,6 +4,7 @@ damaged is named; mixtures keep their weights."""
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from benchmarks.shards import generate
 from yanmo import files
@@ -258,6 +260,28 @@ def test_damage_is_named_and_mended(name: str, text: Path, cutter: Tokenizer, tm
         tokens.load(folder)
     tokens.prepare([text], cutter, folder, shard_tokens=20_000)
     assert sums(folder) == expected
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"ends": np.array([2, 1, 3])},
+        {"ends": np.array([1, 2, 4])},
+        {"ends": np.array([1.0, 2.0, 3.0])},
+        {"positions": np.zeros(2)},
+        {"tokens": np.zeros(3, np.float32)},
+    ],
+    ids=["backwards", "beyond the tokens", "no whole numbers", "of others", "no numbers of tokens"],
+)
+def test_what_no_shard_holds_is_refused(change: dict[str, np.ndarray], folder: Path, tmp_path: Path) -> None:
+    """Where the sums are true: somebody made it so."""
+    place = tmp_path / "shards"
+    shutil.copytree(folder, place)
+    sound = {"tokens": np.arange(3, dtype=np.uint16), "ends": np.array([1, 2, 3]), "positions": np.zeros(3)}
+    save_file({**sound, **change}, place / "shard-00000.safetensors")
+    files.seal(place, [path.name for path in place.iterdir() if path.name != files.MANIFEST])
+    with pytest.raises(DataError, match=r"shard-00000.safetensors: not a shard of documents"):
+        tokens.load(place)
 
 
 REFUSED: dict[str, tuple[Callable[[Path], object], type[YanmoError], str]] = {

@@ -136,22 +136,23 @@ def header(file: Path) -> dict[str, Stored]:
 
     Raises ModelError that lists all that is wrong. Reads the header only, which is at most 2 MB.
     """
-    unreadable = f"{file}: not a readable safetensors file ({{}}). Fetch or save the folder anew."
+
+    def unreadable(why: str) -> str:
+        return f"{file}: not a readable safetensors file ({why}). Fetch or save the folder anew."
+
     try:
         size = file.stat().st_size
         with file.open("rb") as opened:
             length = int.from_bytes(opened.read(8), "little")
             if not 2 <= length <= size - 8:
-                raise ModelError(unreadable.format(f"a header of {length:,} bytes in a file of {size:,}"))
+                raise ModelError(unreadable(f"a header of {length:,} bytes in a file of {size:,}"))
             if length > _LARGEST_HEADER:
-                raise ModelError(
-                    unreadable.format(f"a header of {length:,} bytes; at most {_LARGEST_HEADER:,} are read")
-                )
+                raise ModelError(unreadable(f"a header of {length:,} bytes; at most {_LARGEST_HEADER:,} are read"))
             content = _parse(opened.read(length), 100 + length // 12)  # of a tensor, three stand in 50 bytes
     except OSError as error:
-        raise ModelError(unreadable.format(error.strerror)) from None
+        raise ModelError(unreadable(str(error.strerror))) from None
     except (ValueError, RecursionError) as error:
-        raise ModelError(unreadable.format(f"its header: {error}")) from None
+        raise ModelError(unreadable(f"its header: {error}")) from None
     about = content.pop("__metadata__", {})
     faults = (
         [] if isinstance(about, dict) and all(isinstance(text, str) for text in about.values()) else ["__metadata__"]
@@ -163,7 +164,7 @@ def header(file: Path) -> dict[str, Stored]:
         else:
             spans.append((*span, name))
             found[name] = Stored(file, _DTYPES[entry["dtype"]], torch.Size(entry["shape"]), 8 + length + span[0])
-    gather(faults, unreadable.format("what its header says of these can't be true"), ModelError)
+    gather(faults, unreadable("what its header says of these can't be true"), ModelError)
     end = 0
     for start, stop, name in sorted(spans):
         if start != end:
@@ -171,7 +172,7 @@ def header(file: Path) -> dict[str, Stored]:
         end = stop
     if end != size - 8 - length:
         faults.append(f"its tensors end at byte {end:,}, its content at {size - 8 - length:,}")
-    gather(faults, unreadable.format("gaps or overlaps"), ModelError)
+    gather(faults, unreadable("gaps or overlaps"), ModelError)
     return found
 
 
@@ -204,13 +205,15 @@ def read_json(file: Path) -> dict[str, Any]:
 
 
 def _parse(raw: bytes, most: int) -> dict[str, Any]:
-    """Strict JSON: an object; no key twice, no NaN, at most so many brackets (which take fifty times their place in memory). Raises
-    ValueError or RecursionError."""
+    """Strict JSON: an object; no key twice, no NaN, no half of a character, at most so many brackets (which take fifty times their
+    place in memory). Raises ValueError or RecursionError."""
     if (brackets := raw.count(b"[") + raw.count(b"{")) > most:
         raise ValueError(f"{brackets:,} lists and objects")
     content = json.loads(raw.decode("utf-8"), object_pairs_hook=_once, parse_constant=_no_number)
     if not isinstance(content, dict):
         raise ValueError(f"expected an object, found a {type(content).__name__}")
+    if b"\\u" in raw:
+        json.dumps(content, ensure_ascii=False).encode()  # raises ValueError for half of a character
     return content
 
 

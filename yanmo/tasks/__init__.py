@@ -5,7 +5,7 @@ from typing import Annotated, Any, Union
 
 from pydantic import Discriminator, Tag, ValidationError
 
-from yanmo.errors import ModelError, SettingsError
+from yanmo.errors import ModelError, SettingsError, brief
 from yanmo.models.base import Family
 from yanmo.tasks import classify
 from yanmo.tasks.base import Task
@@ -76,7 +76,7 @@ def restore(record: Mapping[str, Any], tokenizer: Tokenizer, labels: Sequence[st
     name = str(record.get("name"))
     if name not in table:
         raise ModelError(
-            f"the folder was made for the task '{name}', which this version does not know; known: {', '.join(table)}"
+            f"the folder was made for the task {brief(name)}, which this version does not know; known: {', '.join(table)}"
         )
     try:
         settings = table[name][0].model_validate(dict(record))

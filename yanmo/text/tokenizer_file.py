@@ -12,7 +12,7 @@ from typing import Any
 
 import tokenizers
 
-from yanmo.errors import ModelError, gather
+from yanmo.errors import ModelError, brief, gather
 
 LARGEST = 64_000_000  # bytes
 MOST = 2_000_000  # tokens
@@ -69,6 +69,10 @@ def _faults(content: dict[str, Any]) -> Iterator[str]:
         highest = max((id for id in ids if isinstance(id, int)), default=0)
         if highest >= MOST:
             yield f"the id {highest:,}; ids below {MOST:,} are read"
+    unknown = model.get("unk_token")
+    by_words = model.get("type") in ("WordLevel", "WordPiece") and isinstance(vocabulary, dict)
+    if by_words and isinstance(unknown, str) and unknown not in vocabulary:
+        yield f"its token for unknown words is {brief(unknown)}, which is not in its vocabulary"
     longest = model.get("max_input_chars_per_word")
     if isinstance(longest, int) and longest > _LONGEST_WORD:
         yield f"max_input_chars_per_word is {longest:,}; words of at most {_LONGEST_WORD:,} characters are looked up"

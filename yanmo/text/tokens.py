@@ -26,7 +26,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save
 
 from yanmo import files, settings
-from yanmo.errors import DataError, SettingsError, gather
+from yanmo.errors import DataError, SettingsError, brief, gather
 from yanmo.progress import bar
 from yanmo.text import sources, split, tokenizer, workers
 from yanmo.text.tokenizer import Tokenizer
@@ -266,16 +266,16 @@ def load(folder: Path) -> Shards:
             f"{folder}: these shards are not finished. Give the `yanmo tokenizer encode` command again; it goes on."
         )
     gather(files.changed(folder), f"{folder}: damaged; `yanmo tokenizer encode` makes what is missing anew:", DataError)
-    arrays = [_map(folder / _name(number)) for number in range(len(_index(folder)["shards"]))]
-    ends = [shard["ends"] for shard in arrays]
+    shards = [_map(folder / _name(number)) for number in range(len(_index(folder)["shards"]))]
+    sizes = [np.diff(shard.ends, prepend=0) for shard in shards]
     return Shards(
         folder,
         tokenizer.load(folder),
-        [shard["tokens"] for shard in arrays],
-        ends,
-        np.concatenate([shard["positions"] for shard in arrays]),
-        np.concatenate([np.diff(each, prepend=0) for each in ends]),
-        [0, *accumulate(len(each) for each in ends[:-1])],
+        [shard.tokens for shard in shards],
+        [shard.ends for shard in shards],
+        np.concatenate([shard.positions for shard in shards]),
+        np.concatenate(sizes),
+        [0, *accumulate(len(each) for each in sizes[:-1])],
     )
 
 
@@ -287,11 +287,21 @@ def _index(folder: Path) -> dict[str, Any]:
         raise DataError(f"{path}: can't be read ({error}). Remove the folder and encode the text again.") from None
 
 
-def _map(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of a safetensors file, mapped and not read: its header is 8 bytes of length, then JSON with dtypes and places."""
-    with path.open("rb") as file:
-        size = int.from_bytes(file.read(8), "little")
-        header = json.loads(file.read(size))
-    header.pop("__metadata__")
-    data = np.asarray(np.memmap(path, np.uint8, "r", offset=8 + size))
-    return {name: data[slice(*entry["data_offsets"])].view(_MAPPED[entry["dtype"]]) for name, entry in header.items()}
+def _map(path: Path) -> Documents:
+    """The arrays of a shard, mapped and not read: its header is 8 bytes of length, then JSON with dtypes and places. Raises DataError."""
+    try:
+        # The library looks at the header: its tensors fill the file, without gap or overlap.
+        with safe_open(path, "numpy"), path.open("rb") as file:
+            size = int.from_bytes(file.read(8), "little")
+            header = json.loads(file.read(size))
+        data = np.asarray(np.memmap(path, np.uint8, "r", offset=8 + size))
+        entries = [header[name] for name in Documents._fields]
+        found = Documents(*(data[slice(*each["data_offsets"])].view(_MAPPED[each["dtype"]]) for each in entries))
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise DataError(f"{path}: not a shard of documents ({brief(error)})") from None
+    bounds = np.concatenate([[0], found.ends, [len(found.tokens)]])
+    if [part.dtype.kind for part in found] != ["u", "i", "f"] or len(found.ends) != len(found.positions):
+        raise DataError(f"{path}: not a shard of documents (of other kinds or numbers)")
+    if bounds[-2] != bounds[-1] or (np.diff(bounds) < 0).any():
+        raise DataError(f"{path}: not a shard of documents (they don't end where its tokens do)")
+    return found
