@@ -119,7 +119,9 @@ def read_config(folder: Path) -> dict[str, Any]:
     try:
         content = weights.read_json(folder / CONFIG)
     except FileNotFoundError:
-        raise ModelError(f"{folder}: no {CONFIG} here, so this is not a model folder") from None
+        begun = sorted(folder.glob(f"checkpoints/step-*[0-9]/{CONFIG}"))
+        meant = f". The run is not finished: give its command again, or open {begun[-1].parent}" if begun else ""
+        raise ModelError(f"{folder}: no {CONFIG} here, so this is not a model folder{meant}") from None
     if not isinstance(content.get("model_type"), str):
         raise ModelError(f"{folder / CONFIG}: expected a JSON object with 'model_type'")
     return content

@@ -59,6 +59,23 @@ def test_a_state_goes_on() -> None:
     assert found == loop.follow(model, prompts, max_new_tokens=5)
 
 
+def test_a_prompt_is_read_once_and_a_finished_text_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = made(DECODERS[0])
+    read: list[tuple[int, ...]] = []
+    decode = model.decode
+    monkeypatch.setattr(model, "decode", lambda run, state: (read.append(tuple(run.lengths)), decode(run, state))[1])
+    told = loop.steps(
+        model,
+        PROMPTS,
+        n=3,
+        ends=lambda new: len(new) > new[0] % 3,  # of a prompt's three texts one a step
+        max_new_tokens=9,
+        choose=lambda logits, rows: torch.tensor([row.number for row in rows]),
+    )
+    assert [len(rows) for rows in told] == [3 * len(PROMPTS), 2 * len(PROMPTS), len(PROMPTS)]
+    assert read == [tuple(map(len, PROMPTS)), (1,) * 2 * len(PROMPTS), (1,) * len(PROMPTS)]
+
+
 def test_another_choice() -> None:
     model = made(DECODERS[0])
     assert loop.follow(

@@ -1,5 +1,6 @@
 """`Engine.generate`: what it takes, and what it says where it can't."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,13 @@ def test_what_it_says(small_folder: Path) -> None:
         ModelError, match=r"room in the 20 positions of the model:\n  prompt 2: 6 tokens and 16 new ones"
     ):
         opened.generate(["a", "a good film a bad"], max_new_tokens=16)
+
+
+def test_an_unfinished_run_names_its_newest_checkpoint(small_folder: Path, tmp_path: Path) -> None:
+    for step in (8, 16):
+        shutil.copytree(small_folder, tmp_path / f"checkpoints/step-{step:08d}")
+    with pytest.raises(ModelError, match=r"not finished: give its command again, or open .*step-00000016$"):
+        yanmo.load(tmp_path)
 
 
 def test_equal_to_transformers(tmp_path: Path) -> None:

@@ -182,7 +182,10 @@ class Writer:
             for number, row in enumerate(rows, 1)
             if not 0 < len(row) <= room - new
         ]
-        gather(faults, f"expected prompts that leave room in the {room:,} positions of the model:", ModelError)
+        expected = (
+            "of a token at least" if room == math.inf else f"that leave room in the {room:,} positions of the model"
+        )
+        gather(faults, f"expected prompts {expected}:", ModelError)
         if self.reads and rows and len(self._start(rows[0])) + more > room:
             raise ModelError(f"max_new_tokens: {more:,}, but the model's decoder has {room:,} positions; lower it")
         return rows
