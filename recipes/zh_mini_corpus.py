@@ -129,7 +129,7 @@ DEBIAN: dict[str, tuple[str, str, Callable[[Path, str], Iterator[str]], str]] = 
 # name -> (file below YANMO_DATA, its form, licence)
 DATA: dict[str, tuple[str, Callable[[Path], Texts], str]] = {
     "wikipedia-drcd": ("qa/drcd_zh_hant/DRCD_dev.json", contexts, "CC-BY-SA-3.0 (simplified by OpenCC)"),
-    "wikipedia-cmrc-trial": ("qa/cmrc2018_zh/cmrc2018_trial.json", contexts, "CC-BY-SA-4.0"),
+    "wikipedia-cmrc": ("qa/cmrc2018_zh/cmrc2018_trial.json", contexts, "CC-BY-SA-4.0"),
     "hongloumeng": ("lm/chinese_novels/红楼梦.txt", lines, "public domain"),
     "sanguoyanyi": ("lm/chinese_novels/三国演义.txt", lines, "public domain"),
 }
