@@ -23,8 +23,6 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from lxml import html
-
 import yanmo
 from yanmo.text import changes, samples
 
@@ -46,6 +44,8 @@ Texts = Iterable[str]
 
 def page(content: str) -> Iterator[str]:
     """HTML or Mallard: the text of each block that holds no other block."""
+    from lxml import html  # which only those who make the corpus need
+
     root = html.document_fromstring(content.encode(), parser=html.HTMLParser(encoding="utf-8"))
     for name in LEFT_OUT:
         for element in list(root.iter(name)):

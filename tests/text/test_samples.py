@@ -29,7 +29,7 @@ def test_peoples_daily() -> None:
 
 def test_a_tenth_of_the_peoples_daily_is_set_aside() -> None:
     train, test = samples.peoples_daily("train"), samples.peoples_daily("test")
-    assert (len(train), len(test)) == (17500, 1984)
+    assert (len(train), len(test)) == (17566, 1918)
     assert not set(train) & set(test)
 
 
