@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 import yanmo
-from recipes import poems_corpus
+from recipes import poems_corpus, zh_mini_corpus
 
 RECIPES = sorted((Path(__file__).parents[1] / "recipes").glob("*.yaml"))
 POEM = "床前明月光，疑是地上霜。举头望明月，低头思故乡。"
@@ -18,7 +18,7 @@ POEM = "床前明月光，疑是地上霜。举头望明月，低头思故乡。
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
 def test_two_steps(recipe: Path, tmp_path: Path, small_folder: Path) -> None:
-    train = {"epochs": None, "minutes": None, "steps": 2}
+    train = {"epochs": None, "minutes": None, "tokens": None, "steps": 2}
     if "task" in yaml.safe_load(recipe.read_text("utf-8")):
         rows = "".join(f"{'good' if i % 2 else 'bad'}\tsome words number {i}\n" for i in range(40))
         (tmp_path / "rows.tsv").write_text("label\ttext\n" + rows)
@@ -74,3 +74,24 @@ def test_poems_come_in_the_order_of_the_files(tmp_path: Path) -> None:
             package.addfile(member, io.BytesIO(content))
     found = list(poems_corpus.raw(tmp_path / "package.tgz"))
     assert found == [("tang", "poet.tang.2000。"), ("tang", "poet.tang.10000。"), ("song", "poet.song.0。")]
+
+
+def test_passages_are_neighbouring_paragraphs() -> None:
+    paragraphs = [f"{'字' * (7 * number % 90)}第{number}段。" for number in range(400)]
+    found = list(zh_mini_corpus.passages(paragraphs, 1e9))
+    assert "".join(found) == "".join(paragraphs)
+    lengths = [len(passage) for passage in found]
+    assert max(lengths) <= max(zh_mini_corpus.PASSAGES)
+    assert min(lengths) < 100 and sum(length > 240 for length in lengths) > 10  # short ones and long ones
+    cut = list(zh_mini_corpus.passages(paragraphs, 2000))
+    assert cut == found[: len(cut)] and sum(map(len, cut)) <= 2000
+
+
+def test_the_corpus_leaves_out_what_is_for_tests() -> None:
+    files = [file for file, *_ in zh_mini_corpus.DATA.values()]
+    assert not [file for file in files if "cmrc2018_dev" in file or "xquad" in file]
+
+
+def test_sayings_lose_their_colours(tmp_path: Path) -> None:
+    (tmp_path / "chinese").write_text("要有\x1b[33m礼貌\x1b[m\n%\n善意\n", "utf-8")
+    assert list(zh_mini_corpus.sayings(tmp_path, "*")) == ["要有礼貌", "善意\n"]

@@ -21,10 +21,16 @@ def test_reviews() -> None:
 
 
 def test_peoples_daily() -> None:
-    paragraphs = samples.peoples_daily()
-    assert len(paragraphs) == 19484
-    assert paragraphs[1] == "中共中央总书记、国家主席江泽民"
-    assert not any("/" in paragraph or " " in paragraph for paragraph in paragraphs)
+    train, test = samples.peoples_daily("train"), samples.peoples_daily("test")
+    assert len(train) + len(test) == 19484
+    assert "中共中央总书记、国家主席江泽民" in train[:3]
+    assert not any("/" in paragraph or " " in paragraph for paragraph in train + test)
+
+
+def test_a_tenth_of_the_peoples_daily_is_set_aside() -> None:
+    train, test = samples.peoples_daily("train"), samples.peoples_daily("test")
+    assert (len(train), len(test)) == (17566, 1918)
+    assert not set(train) & set(test)
 
 
 @pytest.mark.parametrize(

@@ -118,7 +118,7 @@ def _data(asked: Settings) -> dict[str, Any]:
     with bar("1 data", 5, unit="steps") as advance:
         advance(0, note="reading the reviews and the news")
         raw = samples.reviews()[:: round(1 / share)]
-        news = [text for line in samples.peoples_daily() if (text := clean.normalise(line))]
+        news = [text for line in samples.peoples_daily("train") if (text := clean.normalise(line))]
         news = news[: round(len(news) * share)]
         advance(note="normalising")
         rows = [Example((clean.normalise(row.texts[0]),), row.labels, row.id, row.file, row.line) for row in raw]

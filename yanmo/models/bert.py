@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from yanmo.errors import ModelError
@@ -20,6 +21,7 @@ from yanmo.nn.attention import SelfAttention
 from yanmo.nn.embedding import Growth
 from yanmo.nn.feedforward import ACTIVATIONS, FeedForward
 from yanmo.nn.heads import MaskedHead, Pooler, RowHead, TokenHead
+from yanmo.nn.position import sinusoids
 from yanmo.nn.residual import Residual
 from yanmo.text.batches import Batch, Run
 
@@ -292,7 +294,13 @@ def rules(config: BertConfig, head: str, prefix: str, names: Names) -> list[Rule
 
 
 def initialise(module: nn.Module, config: BertConfig) -> None:
+    """BERT's rule, but for the positions: they begin as sinusoids of the same deviation, so that near ones are alike at once. Drawn by
+    chance they have to become so first, and a small network learns next to nothing until then."""
     init.normal(module, config.initializer_range)
+    if isinstance(module, Embeddings):
+        table = sinusoids(torch.arange(module.position.num_embeddings), module.position.embedding_dim)
+        with torch.no_grad():
+            module.position.weight.copy_(table * (config.initializer_range * 2**0.5))
 
 
 def size(layers: int, width: int) -> dict[str, int]:
