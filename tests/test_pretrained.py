@@ -21,7 +21,7 @@ from yanmo.models import weights
 
 ENCODER, WRITER = embedded.ENCODER, embedded.WRITER
 CLASSES = {ENCODER: "AutoModelForMaskedLM", WRITER: "AutoModelForCausalLM"}
-TEXTS = ["春风又绿江南岸，明月何时照我还。", "今天天气很好。"]
+TEXTS = ["春风又绿江南岸，明月何时照我还。", "白日依山尽，黄河入海流。"]
 MEGABYTES = 8
 
 
