@@ -1,6 +1,7 @@
 """A finished run -> one of the models that come with the package: weights in float16, and a card of what they were made of.
 
     python recipes/embed.py runs/zh-mini yanmo-zh-mini runs/zh-mini-corpus/sources.json
+    python recipes/embed.py runs/zh-poet yanmo-zh-poet runs/poems-corpus/tang-song.json
 
 Writes yanmo/pretrained/NAME with a manifest of sha256 sums. sources.json: each source of the text, its licence, characters and share. A
 run that went on from the embedded model (model.base=NAME) adds a sitting to the card; any other begins it anew. Of a run that is not
