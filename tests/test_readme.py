@@ -57,7 +57,7 @@ def test_every_command_runs(here: Path) -> None:
         done = subprocess.run(
             [sys.executable, "-m", *words],
             cwd=here,
-            input=given,
+            input=given or "",
             capture_output=True,
             text=True,
             check=False,

@@ -70,8 +70,9 @@ def clear(folder: Path) -> None:
 
 
 def paths(given: Sequence[Path]) -> tuple[Path | None, Path | None]:
-    """A command's paths -> (the folder, the file). Raises SettingsError for two of a kind."""
-    folders, found = [path for path in given if path.is_dir()], [path for path in given if not path.is_dir()]
+    """A command's paths -> (the folder, or the name of a model of the package; the file). Raises SettingsError for two of a kind."""
+    folders = [path for path in given if hub.is_model(path)]
+    found = [path for path in given if path not in folders]
     for kind in (folders, found):
         if len(kind) > 1:
             raise SettingsError(

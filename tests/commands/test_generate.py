@@ -75,7 +75,8 @@ def test_texts_come_in_order() -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ([], "expected a run folder and a prompt"),
+        (["once upon a time"], "not o n c e"),
+        (["once", "upon"], "once: no such folder"),
         (["{folder}", "nowhere.txt"], "nowhere.txt: no such file"),
         (["{folder}", "a", "n=3"], "would all be the same"),
         (["{folder}", "a", "sampling.top_k=3"], "nothing is drawn at temperature 0"),

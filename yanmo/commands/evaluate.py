@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import Field
 
-from yanmo import evaluation, machine, runs, settings
+from yanmo import evaluation, hub, machine, runs, settings
 from yanmo.engine import load
 from yanmo.errors import SettingsError, gather
 from yanmo.machine import Machine
@@ -23,7 +23,9 @@ class Rows(Block):
 
 
 class Settings(Block):
-    run: Path | None = Field(None, description="a run folder, or any folder of a known family that was fine-tuned")
+    run: Path | None = Field(
+        None, description="a run folder, any folder of a known family that was fine-tuned, or its name on a hub"
+    )
     data: Rows = Field(default_factory=Rows)
     machine: Machine = Field(default_factory=Machine)
 
@@ -37,9 +39,8 @@ def command(words: Words[Settings]) -> dict[str, Any]:
     asked = words.settings
     folder, file = runs.paths(words.paths)
     asked.run, asked.data.test = folder or asked.run, file or asked.data.test
-    gather(
-        [f"{path}: no such file or folder" for path in words.paths if not path.exists()], "can't score:", SettingsError
-    )
+    absent = [f"{path}: no such file or folder" for path in words.paths if not hub.is_here(path)]
+    gather(absent, "can't score:", SettingsError)
     if asked.run is None or asked.data.test is None:
         raise SettingsError("expected a run folder and rows to score: yanmo evaluate RUN data.test=FILE")
     engine = load(asked.run, device=machine.prepare(asked.machine))

@@ -1,10 +1,11 @@
 """`yanmo generate RUN "prompt" [key=value ...]`, or prompts from a file or from standard input, one a line; the texts come as they are
-written. A masked model fills in the masks of a text.
+written. A masked model fills in the masks of a text. Without a model, with or without a prompt, yanmo-zh-poet writes a poem.
 """
 
 import itertools
 import json
 import os
+import random
 import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,18 +14,23 @@ from typing import Any
 
 from pydantic import Field
 
-from yanmo import machine
-from yanmo.engine import load
+from yanmo import hub, machine
+from yanmo.engine import Engine, load
 from yanmo.engine.writing import Generation, Piece
 from yanmo.errors import SettingsError, gather
 from yanmo.machine import Machine
+from yanmo.progress import say
 from yanmo.settings import Words
 from yanmo.text import sources
+
+POET = hub.embedded.WRITER
+POEM = {"temperature": 0.8}  # how it draws where the keys don't say
 
 
 class Settings(Generation):
     run: Path | None = Field(
-        None, description="a run folder, any folder of a known family, or a .gguf file, that writes"
+        None,
+        description=f"a run folder, any folder of a known family or its name on a hub, or a .gguf file, that writes; null: {POET}",
     )
     machine: Machine = Field(default_factory=Machine)
 
@@ -36,16 +42,18 @@ def generate(run: str | Path, prompts: Sequence[str], **keys: Any) -> list[list[
 
 def command(words: Words[Settings]) -> None:
     asked, given = words.settings, list(words.typed)
-    if asked.run is None:
-        if not given:
-            raise SettingsError('expected a run folder and a prompt: yanmo generate RUN "once upon a time"')
+    if asked.run is None and given and _is_model(given[0]):
         asked.run = Path(given.pop(0))
-    prompts = list(_prompts(given)) if given else _lines()
+    prompts = list(_prompts(given)) if given else _lines() if asked.run or not sys.stdin.isatty() else []
+    if asked.run is None:
+        asked, prompts = _poem(asked), prompts or [""]
     if not prompts:
         raise SettingsError(
             f'no prompt given. Expected one, or a file of them: yanmo generate {asked.run} "once upon a time"'
         )
-    engine = load(asked.run, device=machine.prepare(asked.machine))
+    engine = load(asked.run or POET, device=machine.prepare(asked.machine))
+    if asked.run is None:
+        _readable(engine, prompts)
     keys = {name: getattr(asked, name) for name in Generation.model_fields}
     pieces = in_order(engine.stream(prompts, Generation(**keys)), asked.n)
     if words.json:
@@ -55,6 +63,39 @@ def command(words: Words[Settings]) -> None:
     else:
         for piece in pieces:
             _write(piece.text + "\n" * piece.last)
+
+
+def _is_model(word: str) -> bool:
+    """Whether the first word is a model rather than a prompt: a folder, a .gguf file, or what may be a name on a hub."""
+    if hub.is_model(word) or word.endswith(".gguf"):
+        return True
+    try:
+        hub.parse(word)
+    except SettingsError:
+        return False
+    return not (_file(word) or _NAME.fullmatch(word))
+
+
+def _poem(asked: Settings) -> Settings:
+    """The settings of a poem: room for eight lines, and another one at each call, where the keys say nothing else."""
+    sampling, own = asked.sampling, {**POEM, "seed": random.SystemRandom().randrange(1_000_000)}
+    own = {key: value for key, value in own.items() if asked.beams == 1 and key not in sampling.model_fields_set}
+    if "seed" in own and own.get("temperature", sampling.temperature):
+        say(f"{POET}; the same again: sampling.seed={own['seed']}")
+    room = asked.max_new_tokens if "max_new_tokens" in asked.model_fields_set else 128
+    return asked.model_copy(update={"max_new_tokens": room, "sampling": sampling.model_copy(update=own)})
+
+
+def _readable(engine: Engine, prompts: Sequence[str]) -> None:
+    """Raise SettingsError for what was meant for another model than the poet, such as an English prompt or a folder that is not there."""
+    cutter = engine.tokenizer
+    strange = {prompt: [c for c in prompt if cutter.unknown in cutter.encode(c)] for prompt in prompts}
+    gather(
+        [f"{prompt!r}: not {' '.join(unknown)}" for prompt, unknown in strange.items() if unknown],
+        f"expected simplified Chinese: no model is named, so {POET} writes, which does not know all characters of these prompts. "
+        'For another model: yanmo generate RUN "once upon a time"',
+        SettingsError,
+    )
 
 
 def in_order(pieces: Iterable[Piece], n: int) -> Iterator[Piece]:

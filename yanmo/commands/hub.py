@@ -1,12 +1,16 @@
-"""`yanmo hub list [WORD]`, `push FOLDER [name=ORG/NAME]` and `pull ORG/NAME[@REVISION] [out=FOLDER]`, each with `hub=FOLDER|ADDRESS`."""
+"""`yanmo hub list [WORD]`, `push FOLDER [name=ORG/NAME]` and `pull ORG/NAME[@REVISION] [out=FOLDER]`, each with `hub=FOLDER|ADDRESS`.
 
+Where no hub is named, `list` and `pull` know the models that come with the package, too, before they ask the hub of HF_ENDPOINT.
+"""
+
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field
 
 from yanmo import hub
-from yanmo.errors import SettingsError, some
+from yanmo.errors import MissingExtra, ModelError, SettingsError, some
 from yanmo.progress import console, say
 from yanmo.settings import Block, Words
 
@@ -36,16 +40,29 @@ def command(words: Words[Settings]) -> dict[str, Any]:
 
 
 def _list(asked: Settings, search: str, *, quiet: bool) -> dict[str, Any]:
-    models = hub.open_hub(asked.hub).list(search)
+    own = [] if asked.hub else hub.embedded.HUB.list(search)
     if not quiet:
-        for model in models:
-            about = [str(model[key]) for key in ("family", "task") if model.get(key)]
-            size = [f"{model['bytes'] / 1e6:,.1f} MB"] if "bytes" in model else []
-            revision = [model["revision"][:12]] if model["revision"] else []
-            damaged = ["damaged: not a readable model"] if model.get("damaged") else []
-            console().print("  ".join([f"{model['name']:40}", *revision, *size, *about, *damaged]), markup=False)
-        say(f"{asked.hub or 'the hub'}: {some(len(models), 'model')}")
-    return {"hub": asked.hub, "models": models}
+        _show(own)  # before a server is asked, which may take its time to say that it is not there
+    try:
+        others = hub.open_hub(asked.hub).list(search)
+    except (MissingExtra, ModelError) as error:
+        if not own:
+            raise
+        say(f"only what comes with the package is listed ({error})")
+        return {"hub": asked.hub, "models": own}
+    if not quiet:
+        _show(others)
+        say(f"{asked.hub or 'the hub'}: {some(len(own + others), 'model')}")
+    return {"hub": asked.hub, "models": own + others}
+
+
+def _show(models: Sequence[Mapping[str, Any]]) -> None:
+    for model in models:
+        about = [str(model[key]) for key in ("family", "task") if model.get(key)]
+        size = [f"{model['bytes'] / 1e6:,.1f} MB"] if "bytes" in model else []
+        revision = [model["revision"][:12]] if model["revision"] else []
+        damaged = ["damaged: not a readable model"] if model.get("damaged") else []
+        console().print("  ".join([f"{model['name']:40}", *revision, *size, *about, *damaged]), markup=False)
 
 
 def _push(asked: Settings, folder: Path) -> dict[str, Any]:
@@ -60,6 +77,9 @@ def _push(asked: Settings, folder: Path) -> dict[str, Any]:
 def _pull(asked: Settings, text: str) -> dict[str, Any]:
     name, revision = hub.parse(text)
     out = asked.out or Path("models") / name
-    done = hub.open_hub(asked.hub).pull(name, revision, out)
+    if asked.hub is None and hub.embedded.find(name, revision):
+        done = hub.embedded.HUB.pull(name, hub.MAIN, out)
+    else:
+        done = hub.open_hub(asked.hub).pull(name, revision, out)
     say(f"{out} is {name} of {asked.hub or 'the hub'}, revision {done['revision'][:12]}")
     return {"hub": asked.hub, "folder": str(out), **done}

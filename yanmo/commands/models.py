@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import Field
 
-from yanmo import anatomy, checkpoint, models
+from yanmo import anatomy, checkpoint, hub, models
 from yanmo.errors import ModelError, SettingsError
 from yanmo.models import FAMILIES, ModelSettings
 from yanmo.models.base import HEADS, LANGUAGE, Config, Family, heads_fault
@@ -29,15 +29,21 @@ def command(words: Words[Settings]) -> dict[str, Any]:
     if not words.paths:
         table = {name: _row(models.find(name)) for name in FAMILIES}
         if not words.json:
-            say("\n".join([line for name, row in table.items() for line in _lines(name, row)] + [_MORE]))
+            say("\n".join([line for name, row in table.items() for line in _lines(name, row)] + [_embedded(), _MORE]))
         return table
-    found, part = _folder(words) if words.paths[0].is_dir() else _family(words)
+    found, part = _folder(words) if hub.is_model(words.paths[0]) else _family(words)
     if not words.json:
         say("\n".join([*_lines(found["family"], found), "", found["explained"], "", *_sizes(found), *part.lines()]))
     return {**found, "parts": part.content()}
 
 
 _MORE = "`yanmo models NAME` draws one of them."
+
+
+def _embedded() -> str:
+    """What comes with the package, trained."""
+    known = [f"{model['name']} ({model['family']}, {model['bytes'] / 1e6:.1f} MB)" for model in hub.embedded.HUB.list()]
+    return f"with the package come, trained: {', '.join(known)}"
 
 
 def _row(family: Family) -> dict[str, Any]:

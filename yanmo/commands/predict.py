@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import Field
 
-from yanmo import evaluation, files, machine
+from yanmo import evaluation, files, hub, machine
 from yanmo.engine import Engine, load
 from yanmo.errors import DataError, SettingsError, gather
 from yanmo.machine import Machine
@@ -29,7 +29,9 @@ class Rows(Block):
 
 
 class Settings(Block):
-    run: Path | None = Field(None, description="a run folder, or any folder of a known family that was fine-tuned")
+    run: Path | None = Field(
+        None, description="a run folder, any folder of a known family that was fine-tuned, or its name on a hub"
+    )
     out: Path | None = Field(None, description="where the answers go (.csv, .tsv or .jsonl); null: standard output")
     data: Rows = Field(default_factory=Rows)
     machine: Machine = Field(default_factory=Machine)
@@ -46,7 +48,7 @@ def command(words: Words[Settings]) -> None:
         raise SettingsError(f"out: '{asked.out}' ends in none of {', '.join(_FORMATS)}, so its format is not known")
     given = []
     for path in words.paths:
-        if path.is_dir():
+        if hub.is_model(path):
             asked.run = path
         else:
             given.append(path)

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from pydantic import Field, model_validator
 
-from yanmo import beginning, checkpoint, fit, machine, models, runs, saving, settings
+from yanmo import beginning, checkpoint, fit, hub, machine, models, runs, saving, settings
 from yanmo.engine import samples
 from yanmo.engine.samples import Samples
 from yanmo.errors import ModelError, SettingsError, YanmoError
@@ -58,7 +58,11 @@ def pretrain(settings_file: str | Path | None = None, **keys: Any) -> dict[str, 
 
 def command(words: Words[Settings]) -> dict[str, Any]:
     asked = words.settings
-    models = [path for path in words.paths if (path / checkpoint.CONFIG).is_file()]
+    models = [
+        path
+        for path in words.paths
+        if (path / checkpoint.CONFIG).is_file() or (hub.is_model(path) and not path.is_dir())
+    ]
     if models:
         asked.model.base = str(models[-1])
     if given := [path for path in words.paths if path not in models]:
@@ -88,7 +92,7 @@ def command(words: Words[Settings]) -> dict[str, Any]:
 
 def _is_far(base: str | None) -> bool:
     """Whether a base is to be fetched."""
-    return base is not None and not Path(base).expanduser().exists()
+    return base is not None and not hub.is_here(base)
 
 
 def _family(base: str | None, family: str | None) -> Family:
