@@ -162,6 +162,7 @@ def train(row: Row, run: Path, minutes: float, lr: float) -> dict[str, Any]:
         data={"train": RUNS / "train.txt", "dev": RUNS / "dev.txt"},
         objective={**row.objective, "max_length": LONGEST},
         train={**TRAIN, "minutes": minutes, "lr": lr},
+        machine={"precision": "float32"},  # for all alike, whatever a probe would say
     )
 
 
