@@ -75,7 +75,8 @@ def start(
     values: dict[str, Any] = {"vocab_size": cutter.size}
     if labels is not None:
         values["id2label"] = {str(i): label for i, label in enumerate(labels)}
-    values |= {key: id for key, id in (("pad_token_id", cutter.pad), ("eos_token_id", cutter.sep)) if id is not None}
+    known = {"pad_token_id": cutter.pad, "bos_token_id": cutter.cls, "eos_token_id": cutter.sep}
+    values |= {key: id for key, id in known.items() if id is not None}
     family, config = models.configure(settings, max(512, longest), **values)
     if "decoder_start_token_id" in config.named():  # said aloud: others would take another token where it is not
         config = replace(config, decoder_start_token_id=config.decoder_start)  # type: ignore[call-arg]
