@@ -8,7 +8,7 @@ export PYTHONNOUSERSITE := 1
 # For what builds need, too.
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 
-.PHONY: demo test test-slow check format bench fuzz clean
+.PHONY: results-pretraining demo test test-slow check format bench fuzz clean
 
 demo: $(VENV)/.demo
 	$(BIN)/yanmo demo
@@ -38,6 +38,13 @@ bench: $(VENV)/.bench
 MINUTES ?= 10
 fuzz: $(VENV)/.fuzz
 	$(BIN)/python benchmarks/fuzz.py $(MINUTES) $(TARGETS)
+
+# What pre-training gives, about two hours on 2 quiet cores, at most 50 minutes each. The first two keep the rows that they have, the others
+# are not run again; delete a JSON file to have it anew.
+results-pretraining: $(VENV)/.bench
+	$(BIN)/python benchmarks/architectures.py
+	$(BIN)/python benchmarks/pretraining.py
+	for name in shakespeare poems; do test -e benchmarks/results/$$name.json || $(BIN)/python benchmarks/$$name.py || exit 1; done
 
 clean:
 	rm -rf $(VENV)
