@@ -127,7 +127,7 @@ def corpus() -> dict[str, list[str]]:
     """Paragraphs of the People's Daily and of 红楼梦, each once; by the hash of a paragraph a tenth is held out (test), a fiftieth chooses
     rates and checkpoints (dev). Cut into texts of at most 126 characters, which are read, predicted and counted alike by all."""
     novel = (DATA / "lm" / "chinese_novels" / "红楼梦.txt").read_text("utf-8").splitlines()
-    lines = dict.fromkeys(" ".join(line.split()) for line in [*samples.peoples_daily(), *novel])
+    lines = dict.fromkeys(" ".join(line.split()) for line in [*samples.peoples_daily("train"), *novel])
     parts: dict[str, list[str]] = {"train": [], "dev": [], "test": []}
     for line in filter(None, lines):
         place = split.position(line)
