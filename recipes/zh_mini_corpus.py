@@ -111,7 +111,7 @@ DEBIAN: dict[str, tuple[str, str, Callable[[Path, str], Iterator[str]], str]] = 
     "manpages": ("manpages-zh", "usr/share/man/zh_CN/man*/*.gz", manual, "GFDL-1.2+, GPL, BSD"),
     "libreoffice-help": ("libreoffice-help-zh-cn", "usr/share/**/zh-CN/text/**/*.html", pages, "MPL-2.0"),
     "wesnoth": ("wesnoth-1.16-data", "usr/share/**/zh_CN/LC_MESSAGES/*.mo", catalogue, "GPL-2+"),
-    "sayings": ("fortunes-zh", "usr/share/games/fortunes/*[!.t]", sayings, "GPL-2+"),
+    "sayings": ("fortunes-zh", "usr/share/games/fortunes/*[!.t]", sayings, "GPL-3+"),
     "debian-handbook": ("debian-handbook", "usr/share/**/html/zh-CN/*.html", pages, "GPL-2+ or CC-BY-SA-3.0+"),
     "debian-reference": ("debian-reference-zh-cn", "usr/share/**/*.zh-cn.html", pages, "GPL-2+"),
     "installation-guide": ("installation-guide-amd64", "usr/share/**/zh_CN/*.html", pages, "GPL-2"),
@@ -120,9 +120,9 @@ DEBIAN: dict[str, tuple[str, str, Callable[[Path, str], Iterator[str]], str]] = 
     "debian-edu": ("debian-edu-doc-zh-cn", "usr/share/**/*.html", pages, "GPL-2+"),
     "gnome": ("gnome-user-docs", "usr/share/help/zh_CN/**/*.page", pages, "CC-BY-SA-3.0"),
     "gimp-help": ("gimp-help-zh-cn", "usr/share/**/zh_CN/*.html", pages, "GFDL-1.2+"),
-    "securing-debian": ("harden-doc", "usr/share/**/zh-CN/*.html", pages, "GPL-2+"),
+    "securing-debian": ("harden-doc", "usr/share/**/zh-CN/*.html", pages, "GPL-2"),
     "maint-guide": ("maint-guide-zh-cn", "usr/share/**/*.html", pages, "GPL-2+"),
-    "debian-faq": ("debian-faq-zh-cn", "usr/share/**/*.html", pages, "GPL-2+"),
+    "debian-faq": ("debian-faq-zh-cn", "usr/share/**/*.html", pages, "a copyleft of its own"),
 }
 # name -> (file below YANMO_DATA, its form, licence)
 DATA: dict[str, tuple[str, Callable[[Path], Texts], str]] = {
