@@ -27,10 +27,10 @@ def poison(
     """From now on a step's loss or gradient is spoilt where `bad` says so of its number and rows."""
     from yanmo import fit
 
-    steps, plain = fit.loop.steps, fit.loop.plain
+    steps = fit.loop.steps
 
     def spoilt(model: Any, task: Any, batch: Any) -> Loss:
-        loss = plain(model, task, batch)
+        loss: Loss = spoilt.backward(model, task, batch)  # type: ignore[attr-defined]
         number = round(batch.progress * spoilt.steps) + 1  # type: ignore[attr-defined]
         if not bad(number, batch.rows):
             return loss
@@ -41,8 +41,8 @@ def poison(
         parameter.grad.view(-1)[0] = float(value)
         return loss
 
-    def spoiling(model: Any, task: Any, stream: Any, optimiser: Any, plan: Any) -> Any:
-        spoilt.steps = plan.steps  # type: ignore[attr-defined]
+    def spoiling(model: Any, task: Any, stream: Any, optimiser: Any, plan: Any, backward: Any) -> Any:
+        spoilt.steps, spoilt.backward = plan.steps, backward  # type: ignore[attr-defined]
         return steps(model, task, stream, optimiser, plan, spoilt)
 
     patch.setattr(fit.loop, "steps", spoiling)
