@@ -295,7 +295,7 @@ def rules(config: BertConfig, head: str, prefix: str, names: Names) -> list[Rule
 
 def initialise(module: nn.Module, config: BertConfig) -> None:
     """BERT's rule, but for the positions: they begin as sinusoids of the same deviation, so that near ones are alike at once. Drawn by
-    chance they have to become so first, and a small network learns next to nothing until then."""
+    chance they have to become so first."""
     init.normal(module, config.initializer_range)
     if isinstance(module, Embeddings):
         table = sinusoids(torch.arange(module.position.num_embeddings), module.position.embedding_dim)
