@@ -88,9 +88,9 @@ def sayings(folder: Path, pattern: str) -> Iterator[str]:
 
 
 def words(folder: Path) -> Iterator[str]:
-    """What words mean: a word and its meanings, tab, in a line."""
+    """What words mean: a word, a tab and its meanings in a line, with examples in which ～ stands for the word."""
     rows = (line.partition("\t") for line in lines(folder / "chinese_word_dictionary.txt"))
-    yield from together(f"{word}：{NUMBER.sub(' ', meanings)}" for word, _, meanings in rows)
+    yield from together(f"{word}：{NUMBER.sub(' ', meanings).replace('～', word)}" for word, _, meanings in rows)
 
 
 def characters(folder: Path) -> Iterator[str]:

@@ -102,12 +102,12 @@ def test_a_dictionary_becomes_paragraphs(tmp_path: Path) -> None:
     words = [
         ("晨风", "1.清晨的风。 2.鸟名。"),
         *[("闯祸", "1.惹起灾祸;闹出乱子。")] * 4,
-        ("衬里", "缝制衣服时衬在里面的布。"),
+        ("衬里", "缝制衣服时衬在里面的布做～。"),
     ]
     (tmp_path / "chinese_word_dictionary.txt").write_text("".join(f"{a}\t{b}\n" for a, b in words), "utf-8")
     (tmp_path / "chinese_char_dictionary.txt").write_text("帮\t幫\t9\tX\t[bāng]1.帮助：~忙。(2)集团：匪~\n", "utf-8")
     first, rest = zh_mini_corpus.words(tmp_path)
-    assert rest.endswith("衬里：缝制衣服时衬在里面的布。")
+    assert rest.endswith("衬里：缝制衣服时衬在里面的布做衬里。")
     assert " ".join(first.split()).startswith("晨风： 清晨的风。 鸟名。 闯祸： 惹起灾祸;闹出乱子。")
     (told,) = zh_mini_corpus.characters(tmp_path)
     assert " ".join(told.split()) == "帮： 帮助：帮忙。 集团：匪帮"
