@@ -1,6 +1,7 @@
 """`yanmo demo`: the whole life of a small language model on real Chinese reviews, made of the same verbs that a user has.
 
-It begins with yanmo-zh-mini, which comes with the package, and goes on pre-training it on the reviews before it learns their labels.
+It begins with yanmo-zh-mini, which comes with the package, gives it the n-grams of the reviews, and goes on pre-training it on them
+before it learns their labels.
 Every stage leaves its result in the run folder and is passed over when it stands there, so that a demo that was stopped goes on.
 The run folder is the fine-tuned model's own; `data/`, `tokenizer/`, `pretrained/`, `scratch/` and `int8/` stand in it.
 """
@@ -34,17 +35,22 @@ PARTS = {"test": 0.27, "dev": 0.08, "train": 0.65}  # by hash; the test set is t
 TEST_ROWS = 2000  # of each class
 FULL = 5.0  # minutes from which on all rows are used; less time takes a share of them
 SHARES = {"pretrain": 0.30, "finetune": 0.22}  # of the minutes; the network that is not pre-trained takes as much again
-BASE = hub.embedded.ENCODER
+BASE, FAMILY = hub.embedded.ENCODER, "yanmo-bert-ngrams"  # a BERT, which is widened
 SIZE = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")  # what makes a network the same
 LABELS = ["negative", "positive"]
 # Chosen on the dev rows.
-PRETRAIN: dict[str, Any] = {"lr": 1e-3, "warmup": 0.05}
-DROPOUTS: dict[str, Any] = {"hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.1, "classifier_dropout": 0.2}
+PRETRAIN: dict[str, Any] = {"lr": 1e-3, "warmup": 0.05, "rates": {"embeddings.more": 4.0}}
+DROPOUTS: dict[str, Any] = {
+    "hidden_dropout_prob": 0.1,
+    "attention_probs_dropout_prob": 0.1,
+    "ngram_dropout": 0.1,
+    "classifier_dropout": 0.2,
+}
 TASK: dict[str, Any] = {"token_dropout": 0.1, "svm": True}
 FINETUNE: dict[str, Any] = {
     "batch_tokens": 2048,
     "lr": 5e-4,
-    "rates": {"task_head": 2.0},
+    "rates": {"embeddings.more": 4.0, "task_head": 2.0},
     "warmup": 0.1,
     "average": 0.98,
     "evaluations": 5,
@@ -164,7 +170,7 @@ def _train(asked: Settings) -> dict[str, Any]:
     say(f"3 pre-training: {BASE} goes on with the reviews")
     pretrain(
         run=asked.run / "pretrained",
-        model={"base": BASE},
+        model={"base": BASE, "family": FAMILY},
         data={"train": data / "reviews.txt", "dev": data / "dev.tsv"},
         train={"minutes": asked.minutes * SHARES["pretrain"], **PRETRAIN},
         **common,
@@ -187,7 +193,7 @@ def _from_scratch(asked: Settings) -> dict[str, Any]:
     say("5 evaluation: the same network, not pre-trained (outside the minutes)")
     return finetune(
         run=asked.run / "scratch",
-        model={"family": base["model_type"], "size": {key: base[key] for key in SIZE}, "config": DROPOUTS},
+        model={"family": FAMILY, "size": {key: base[key] for key in SIZE}, "config": DROPOUTS},
         tokenizer={"base": asked.run / "tokenizer"},
         data={name: data / f"{name}.tsv" for name in PARTS},
         task={**TASK, "svm": False},
