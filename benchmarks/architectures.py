@@ -1,15 +1,16 @@
-"""Every family that predicts the next token, or hidden ones, on one corpus, by one tokeniser, for 3 wall minutes each.
+"""Every family that predicts the next token, or hidden ones, on one corpus, by one tokeniser, for 3 wall minutes of one core each.
 
-python benchmarks/architectures.py rates       about 10 minutes on 2 cores: the dev losses that the learning rates are chosen by
+python benchmarks/architectures.py rates       about 10 minutes: the dev losses that the learning rates are chosen by
 python benchmarks/architectures.py decoders    about 23 minutes: bits per character of held-out text, beside an interpolated modified
                                                Kneser-Ney 5-gram and what xz and zstd make of the same text
 python benchmarks/architectures.py encoders    about 24 minutes: bits per hidden token (pseudo-likelihood), and what a logistic regression
                                                on the frozen states knows of news titles
+python benchmarks/architectures.py prepare     the corpus and its tokeniser as files; the others do it too, where they are missing
 python benchmarks/architectures.py page        docs/architectures.md and its plots anew, from the results; the others do it too
 
 YANMO_DATA names the folder of the data sets; default ../shared/data. Written row by row into benchmarks/results/architectures.json: a
 row that stands there is not done again, one that was broken off goes on. Without an argument: all of it. A row whose rate is not
-chosen yet has it chosen first.
+chosen yet has it chosen first. On two cores `decoders` and `encoders` can run at the same time, after `prepare`.
 """
 
 import json
@@ -143,6 +144,8 @@ def symbols() -> int:
 
 def prepare() -> None:
     """The parts as files, a text a line, and the tokeniser of their characters."""
+    if (RUNS / tokenizer.FILE).is_file():
+        return
     RUNS.mkdir(parents=True, exist_ok=True)
     for name, texts in corpus().items():
         files.write_file(RUNS / f"{name}.txt", "\n".join(texts) + "\n")
@@ -162,7 +165,7 @@ def train(row: Row, run: Path, minutes: float, lr: float) -> dict[str, Any]:
         data={"train": RUNS / "train.txt", "dev": RUNS / "dev.txt"},
         objective={**row.objective, "max_length": LONGEST},
         train={**TRAIN, "minutes": minutes, "lr": lr},
-        machine={"precision": "float32"},  # for all alike, whatever a probe would say
+        machine={"precision": "float32", "threads": 1},  # for all alike, whatever a probe would say
     )
 
 
@@ -367,7 +370,7 @@ def encoder_lines(rows: Mapping[str, Any]) -> list[str]:
 
 def main() -> None:
     asked = sys.argv[1:] or [*TABLES]
-    if not {*asked} <= {*TABLES, "page"}:
+    if not {*asked} <= {*TABLES, "prepare", "page"}:
         sys.exit(__doc__)
     if not DATA.is_dir() and asked != ["page"]:
         sys.exit(f"{DATA}: no data sets there; set YANMO_DATA")

@@ -95,21 +95,35 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
 _STOPPED = "stopped; what was finished is kept, and the same command goes on from there"
 
 
-def _terminated(number: int, frame: FrameType | None) -> None:
-    raise Interrupted(_STOPPED, number)
+def listen() -> None:
+    """Ctrl-C and SIGTERM end the command from here on. A training run answers them itself while it lasts."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _stop)
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    """No Exception, so that no library takes it for one of its own."""
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, _end)
+    raise SystemExit(128 + number)
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    """Another one, which may come while the first is being answered: nothing is left to be said."""
+    os._exit(128 + number)
 
 
 def main(words: list[str] | None = None) -> int:
     """Run one command; the exit status: 0 done, 1 the work failed, 2 wrong usage, 130 or 143 stopped by a signal."""
-    signal.signal(signal.SIGTERM, _terminated)
+    listen()
     try:
         status: Any = app(words, standalone_mode=False)
         sys.stdout.flush()  # a full disk is heard of here, not after the end
-        if status == 128 + signal.SIGINT:  # what typer makes of KeyboardInterrupt
-            return _fail(Interrupted(_STOPPED, signal.SIGINT))
         return status if isinstance(status, int) else 0
     except YanmoError as error:
         return _fail(error)
+    except SystemExit as stopped:
+        return _fail(Interrupted(_STOPPED, int(stopped.code or 0) - 128))
     except BrokenPipeError:  # the reader of our output has gone, as `head` does
         _forget_output()
         return 1

@@ -450,13 +450,25 @@ def test_standard_output_that_is_full_or_closed(here: Path) -> None:
     assert (done.returncode, done.stderr.splitlines()[-1]) == (1, "error: the output: No space left on device")
 
 
-def test_ctrl_c(here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(*_: object, **__: object) -> None:
-        raise KeyboardInterrupt
+@pytest.mark.parametrize("number, expected", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal(
+    number: int, expected: int, here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where a library would have an exception for one of its own; a second one ends the process, without a word."""
 
+    def interrupted(*_: object, **__: object) -> None:
+        try:
+            os.kill(os.getpid(), number)
+        except Exception:
+            raise AssertionError("swallowed") from None
+
+    ended: list[int] = []
+    monkeypatch.setattr("os._exit", ended.append)
     monkeypatch.setattr("yanmo.text.sources.read", interrupted)
     status, message = run([*PREDICT, "dev.tsv"], capsys)
-    assert (status, "stopped; what was finished is kept" in message) == (130, True)
+    assert (status, "stopped; what was finished is kept" in message, ended) == (expected, True, [])
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert ended == [143]
 
 
 # ---- what is no mistake

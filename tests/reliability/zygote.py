@@ -133,12 +133,14 @@ def _child(trial: dict[str, Any]) -> None:
     fit.loop.steps, saving.Saver._write = noting, saving_  # type: ignore[assignment, method-assign]
     if "operation" in trial:
         files.disk = Killing(trial["operation"])
-    signal.signal(signal.SIGTERM, __main__._terminated)
+    __main__.listen()
     note("ready")
     status = 70
     try:
         status = __main__.main(trial["words"])
         note("over")  # the system may take its time to put the process away
+    except SystemExit as stopped:  # before the command has begun or after it has ended
+        status = int(stopped.code or 0)
     except BaseException:
         import traceback
 
