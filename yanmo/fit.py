@@ -165,7 +165,7 @@ def _steps(work: _Work, signals: Signals, advance: progress.Advance) -> None:
         skip=settings.on_fault == "skip",
     )
     stream = job.batches(work.state.cursor)
-    backward = loop.BACKWARDS[job.precision]
+    backward = job.backward(job.precision)
     for step in loop.steps(job.checkpoint.model, job.task, stream, work.optimiser, plan, backward):
         work.state = _after(work.state, step, time.monotonic() - began)
         if step.skipped:
@@ -293,7 +293,7 @@ def steps_within(job: Job, seconds: float) -> int:
     plan = loop.Plan(1 << 30, lambda step: 0.0, job.device, accumulate=job.settings.accumulate, skip=True)
     per_token: list[float] = []
     began = warm = mark = time.monotonic()
-    backward = loop.BACKWARDS[machine.precision(job.precision, job.device)]
+    backward = job.backward(machine.precision(job.precision, job.device))
     for step in loop.steps(model, job.task, job.batches(Cursor()), job.optimiser(), plan, backward):
         now = time.monotonic()
         if step.number == 1:  # it warms up

@@ -12,6 +12,7 @@ from yanmo.tasks.base import Loss
 from yanmo.text.batches import Batch, Cursor, Run
 from yanmo.train import loop, optim, schedule
 from yanmo.train.average import Average
+from yanmo.train.backward import plain
 from yanmo.train.settings import Train
 
 
@@ -135,7 +136,7 @@ def test_progress_and_cursor() -> None:
 
     def spy(net: nn.Module, task: Regression, batch: Batch) -> Loss:
         seen.append(batch.progress)
-        return loop.plain(net, task, batch)
+        return plain(net, task, batch)
 
     net = model()
     steps = list(loop.steps(net, Regression(), batches([2] * 4), sgd(net), plan(4), backward=spy))

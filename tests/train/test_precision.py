@@ -23,7 +23,7 @@ from yanmo.tasks import OBJECTIVES, make
 from yanmo.tasks.base import Loss
 from yanmo.text import tokenizer
 from yanmo.text.batches import Batch, Key
-from yanmo.train import loop
+from yanmo.train.backward import mixed, plain
 
 CPU = torch.device("cpu")
 
@@ -52,7 +52,7 @@ class Everything:
 def alike(model: torch.nn.Module, task: Any, batch: Batch) -> None:
     """One step's loss and gradients, in float32 and with bfloat16 products."""
     found = []
-    for backward in (loop.plain, loop.mixed):
+    for backward in (plain, mixed):
         model.zero_grad(set_to_none=True)
         torch.manual_seed(1)  # a variational latent is drawn
         loss = backward(model, task, batch)

@@ -11,13 +11,11 @@ import torch
 from torch import nn
 
 from yanmo.errors import TrainingError
-from yanmo.models.base import Model
-from yanmo.tasks.base import Loss, Task
+from yanmo.tasks.base import Task
 from yanmo.text.batches import Batch, Cursor
 from yanmo.train import guard
+from yanmo.train.backward import Backward, plain
 from yanmo.train.optim import penalise
-
-Backward = Callable[[Model, Task, Batch], Loss]
 
 
 class Fault(TrainingError):
@@ -59,25 +57,6 @@ class Step:
     lr: float
     cursor: Cursor  # of the next batch
     skipped: str | None = None  # what was wrong, when no weight was changed
-
-
-def plain(model: Model, task: Task, batch: Batch) -> Loss:
-    """Forward and backward of the summed loss. FGM and private training put another function in its place."""
-    loss = task.loss(model, batch)
-    loss.total.backward()  # type: ignore[no-untyped-call]
-    return loss
-
-
-def mixed(model: Model, task: Task, batch: Batch) -> Loss:
-    """`plain` with matrix products in bfloat16 (torch's autocast): weights, norms, the sums of residuals, the softmax over the vocabulary
-    and the loss stay float32. It has float32's range, so no loss is scaled. Kalamkar et al. 2019, https://arxiv.org/abs/1905.12322."""
-    with torch.autocast(batch.source.ids.device.type, torch.bfloat16):
-        loss = task.loss(model, batch)
-    loss.total.backward()  # type: ignore[no-untyped-call]
-    return loss
-
-
-BACKWARDS: dict[str, Backward] = {"float32": plain, "bfloat16": mixed}  # by the precision of a run
 
 
 def steps(

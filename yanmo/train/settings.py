@@ -48,6 +48,11 @@ class Train(Block):
     l1: float = Field(0.0, ge=0, description="penalty on the absolute weights")
     l2: float = Field(0.0, ge=0, description="penalty on the squared weights")
     clip: float | None = Field(1.0, gt=0, description="largest gradient norm; null: none")
+    fgm: float | None = Field(
+        None,
+        gt=0,
+        description="adversarial training: length of the push on the token vectors with which each batch is learnt once more; null: none",
+    )
     average: float | None = Field(
         None, gt=0, lt=1, description="decay of a moving average of the weights, kept in their place; null: none"
     )
