@@ -32,9 +32,9 @@ BY_PRECISION: dict[str, Backward] = {"float32": plain, "bfloat16": mixed}
 
 
 def fgm(backward: Backward, table: nn.Parameter, size: float) -> Backward:
-    """`backward`, and once more with `table` (tokens, width) moved by `size` along the batch's gradient, to where it hurts most. The loss is
-    the sum of both over twice the count; the table's weights come back bit for bit. It is the fast gradient method of Miyato et al. 2017,
-    https://arxiv.org/abs/1605.07725, on the vectors of tokens instead of those of places."""
+    """`backward`, and once more with `table` (tokens, width) moved by `size` along the batch's gradient, to where it hurts most. The
+    loss is the sum of both over twice the count; the table's weights come back bit for bit. It is the fast gradient method of Miyato et
+    al. 2017, https://arxiv.org/abs/1605.07725, on the vectors of tokens instead of those of places."""
 
     def twice(model: Model, task: Task, batch: Batch) -> Loss:
         before = None if table.grad is None else table.grad.clone()  # of earlier batches of the same step
