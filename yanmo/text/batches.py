@@ -69,6 +69,8 @@ class Run:
         return rectangle[self.row_of, self.positions]
 
     def to(self, device: torch.device) -> "Run":
+        if self.ids.device == device:
+            return self  # with what it has worked out
         return Run(self.ids.to(device), self.lengths, None if self.types is None else self.types.to(device))
 
 
@@ -103,6 +105,9 @@ class Batch:
     progress: float = 0.0  # of the run, 0 to 1
 
     def to(self, device: torch.device) -> "Batch":
+        if self.source.ids.device == device:
+            return self
+
         def move(tensor: Tensor | None) -> Tensor | None:
             return None if tensor is None else tensor.to(device)
 

@@ -74,7 +74,8 @@ def steps(
         for group in optimiser.param_groups:
             group["lr"] = group["initial_lr"] * factor
         optimiser.zero_grad(set_to_none=True)
-        model.train()
+        if not model.training:
+            model.train()  # it goes through every part
         rows: list[str] = []
         total, count, tokens = 0.0, 0, 0
         for _ in range(plan.accumulate):

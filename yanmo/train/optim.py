@@ -8,10 +8,23 @@ from torch import nn
 
 from yanmo.errors import SettingsError, gather
 
+
+
+def _uncompiled(kind: type[torch.optim.Optimizer]) -> type[torch.optim.Optimizer]:
+    """torch's optimisers import its compiler, for a second and more, to tell it to keep out (torch 2.13, `optim/optimizer.py`). Nothing is
+    compiled here; so the methods stand here as they are below that."""
+    for name in ("add_param_group", "state_dict", "load_state_dict", "zero_grad"):
+        if (method := getattr(getattr(kind, name), "__wrapped__", None)) is not None:
+            setattr(method, "__dynamo_disable", method)
+    step = getattr(kind.step, "__wrapped__", None)
+    return kind if step is None else type(kind.__name__, (kind,), {"step": torch.no_grad()(step)})
+
+
+ADAMW, ADAM, SGD = (_uncompiled(kind) for kind in (torch.optim.AdamW, torch.optim.Adam, torch.optim.SGD))
 OPTIMISERS: dict[str, Any] = {
-    "adamw": lambda groups, lr: torch.optim.AdamW(groups, lr=lr, betas=(0.9, 0.98), eps=1e-6, fused=True),
-    "adam": lambda groups, lr: torch.optim.Adam(groups, lr=lr, betas=(0.9, 0.98), eps=1e-6, fused=True),
-    "sgd": lambda groups, lr: torch.optim.SGD(groups, lr=lr, momentum=0.9),
+    "adamw": lambda groups, lr: ADAMW(groups, lr=lr, betas=(0.9, 0.98), eps=1e-6, fused=True),
+    "adam": lambda groups, lr: ADAM(groups, lr=lr, betas=(0.9, 0.98), eps=1e-6, fused=True),
+    "sgd": lambda groups, lr: SGD(groups, lr=lr, momentum=0.9),
 }
 
 STATES = {"adamw": 2, "adam": 2, "sgd": 1}  # numbers that each keeps of a parameter

@@ -25,7 +25,7 @@ from yanmo.tasks.objectives.objective import token_labels
 from yanmo.tasks.objectives.span import SENTINELS
 from yanmo.tasks.objectives.spans import inner, placed, sentence_ends
 from yanmo.text import tokenizer as tokenizers
-from yanmo.text.batches import Batch, Key, shifted
+from yanmo.text.batches import Batch, Key, pack, shifted
 from yanmo.text.sources import Example
 from yanmo.text.tokenizer import Tokenizer, TokenizerSettings
 
@@ -192,13 +192,24 @@ def test_causal_is_the_shift_of_transformers(tokenizer: Tokenizer, rows: list[Ex
     batch = task.batch(rows, Key(0, 0, 0))
     expected = [id for row in ids_of(rows) for id in row[1:]]
     assert batch.labels is not None and batch.labels.tolist() == expected
-    run = batch.source
+    run = pack(ids_of(rows))
+    assert len(batch.source.ids) == len(run.ids) - len(rows)  # nothing is said after a last token
     with torch.no_grad():
         logits = run.padded(model.logits(model.decode(run)))
         labels = run.padded(run.ids, fill=-100)
         theirs = ForCausalLMLoss(logits, labels, tokenizer.size)
         loss = task.loss(model, batch)
     assert float(loss.total / loss.count) == pytest.approx(float(theirs), rel=1e-5)
+
+
+def test_a_row_of_one_token_says_nothing(tokenizer: Tokenizer, rows: list[Example]) -> None:
+    task = objective("causal", tokenizer)
+    model = model_for("gpt2", task, tokenizer).eval()
+    lone = replace(rows[0], ids=rows[0].ids[:1])
+    alone, among = (task.predict(model, task.batch(part, None)) for part in (rows[:2], [rows[0], lone, rows[1]]))
+    assert among[1] == {"loss": 0.0, "tokens": 0, "right": 0, "characters": 0}
+    assert [answer["tokens"] for answer in alone] == [answer["tokens"] for answer in among[::2]]
+    assert among[2]["loss"] == pytest.approx(alone[1]["loss"], rel=1e-5)
 
 
 def test_bits_per_character(tokenizer: Tokenizer) -> None:

@@ -29,8 +29,11 @@ class Causal(Objective):
     counts_characters = True
 
     def batch(self, examples: Sequence[Example], key: Key | None) -> Batch:
-        run = pack(ids_of(examples))
-        followed = np.ones(len(run.ids), bool)
-        followed[run.ends.numpy()] = False
-        select = torch.from_numpy(np.flatnonzero(followed))
-        return Batch(run, labels=run.ids[select + 1], select=select, rows=tuple(e.id for e in examples))
+        """A row is read without its last token, after which nothing is said; a row of one token is read, and says nothing."""
+        rows = ids_of(examples)
+        run = pack([row[: max(1, len(row) - 1)] for row in rows])
+        select = None
+        if any(len(row) == 1 for row in rows):
+            select = torch.from_numpy(np.flatnonzero(np.repeat([len(row) > 1 for row in rows], run.lengths)))
+        labels = torch.from_numpy(np.concatenate([row[1:] for row in rows]).astype(np.int64))
+        return Batch(run, labels=labels, select=select, rows=tuple(e.id for e in examples))

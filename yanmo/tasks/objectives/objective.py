@@ -55,11 +55,13 @@ class Objective(ABC):
 
     def states(self, model: Model, batch: Batch) -> Tensor:
         """The states that say the labels: (n, width)."""
-        return model.hidden(batch)[batch.select]
+        hidden = model.hidden(batch)
+        return hidden if batch.select is None else hidden[batch.select]
 
     def rows(self, batch: Batch) -> Tensor:
         """(n,) the row that each label belongs to."""
-        return batch.source.row_of[batch.select]
+        rows = batch.source.row_of
+        return rows if batch.select is None else rows[batch.select]
 
     def loss(self, model: Model, batch: Batch) -> Loss:
         labels = token_labels(batch)
