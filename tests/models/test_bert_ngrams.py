@@ -26,12 +26,13 @@ def test_it_is_bert_over_its_sum() -> None:
     ids, mask, _ = rectangle(ODD.values["vocab_size"])
     run = packed(ids, mask)
     added, met = torch.zeros(len(run.ids), ODD.values["hidden_size"]), 0
+    matrix = model.embeddings.more.projection.weight.detach()
     for place, position in enumerate(run.positions.tolist()):
         for ngram in model.embeddings.more.tables:
             if position >= ngram.size - 1:
                 number = sum(int(run.ids[place - n]) * ODD.values["vocab_size"] ** n for n in range(ngram.size))
                 for row in (ngram.keys == number).nonzero()[:, 0].tolist():
-                    added[place] += ngram.table.weight[row].detach()
+                    added[place] += matrix @ ngram.table.weight[row].detach()
                     met += 1
     assert met
     with torch.no_grad():
@@ -48,7 +49,8 @@ def test_a_bert_folder_opens_as_one_and_is_that_bert(name: str, small_folder: Pa
     config = {"ngram_rows": 30}
     opened = checkpoint.load(small_folder, head=name, changes=config, wider="yanmo-bert-ngrams")
     assert {part for part in opened.fresh if "ngram" in part or "more" in part} == {
-        f"embeddings.more.tables.{n}.{part}" for n in (0, 1) for part in ("keys", "table.weight")
+        "embeddings.more.projection.weight",
+        *(f"embeddings.more.tables.{n}.{part}" for n in (0, 1) for part in ("keys", "table.weight")),
     }
     rows = opened.tokenizer.encode_all(["这部电影很好", "这部电影不好"])
     opened.family.learn(opened.model, rows, opened.tokenizer.special)  # type: ignore[misc]

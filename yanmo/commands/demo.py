@@ -39,7 +39,7 @@ BASE, FAMILY = hub.embedded.ENCODER, "yanmo-bert-ngrams"  # a BERT, which is wid
 SIZE = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")  # what makes a network the same
 LABELS = ["negative", "positive"]
 # Chosen on the dev rows.
-PRETRAIN: dict[str, Any] = {"lr": 1e-3, "warmup": 0.05, "rates": {"embeddings.more": 4.0}}
+PRETRAIN: dict[str, Any] = {"lr": 1e-3, "warmup": 0.05, "rates": {"embeddings.more.tables": 4.0}}
 DROPOUTS: dict[str, Any] = {
     "hidden_dropout_prob": 0.1,
     "attention_probs_dropout_prob": 0.1,
@@ -50,7 +50,7 @@ TASK: dict[str, Any] = {"token_dropout": 0.1, "svm": True}
 FINETUNE: dict[str, Any] = {
     "batch_tokens": 2048,
     "lr": 5e-4,
-    "rates": {"embeddings.more": 4.0, "task_head": 2.0},
+    "rates": {"embeddings.more.tables": 4.0, "task_head": 2.0},
     "warmup": 0.1,
     "average": 0.98,
     "evaluations": 5,

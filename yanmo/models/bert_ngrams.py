@@ -26,6 +26,9 @@ from yanmo.text.batches import Run
 class BertNgramsConfig(BertConfig):
     ngram_sizes: tuple[int, ...] = (2, 3)
     ngram_rows: int = 20_000  # known n-grams of each size
+    ngram_width: int = (
+        64  # of an n-gram's vector, which one matrix takes to the hidden size, as ALBERT's does for words
+    )
     ngram_dropout: float = 0.0  # share of n-grams that are left out
 
     def __post_init__(self) -> None:
@@ -42,14 +45,16 @@ class Ngrams(nn.Module):
     def __init__(self, config: BertNgramsConfig) -> None:
         super().__init__()
         self.tables = nn.ModuleList(
-            NgramEmbedding(size, config.ngram_rows, config.vocab_size, config.hidden_size)
+            NgramEmbedding(size, config.ngram_rows, config.vocab_size, config.ngram_width)
             for size in config.ngram_sizes
         )
+        self.projection = nn.Linear(config.ngram_width, config.hidden_size, bias=False)
         self.dropout = config.ngram_dropout
 
     def forward(self, run: Run) -> Tensor:
         found: list[Tensor] = [table(run.ids, run.positions, self.dropout) for table in self.tables]
-        return sum(found[1:], found[0])
+        result: Tensor = self.projection(sum(found[1:], found[0]))
+        return result
 
 
 def task_head(config: BertNgramsConfig, kind: str) -> nn.Module | None:
@@ -68,13 +73,16 @@ def rules(config: BertNgramsConfig, head: str, prefix: str) -> list[Rule]:
         for n in range(len(config.ngram_sizes))
         for part in ("keys", "table.weight")
     ]
-    return [*bert.rules(config, head, prefix, NAMES), *(Same(name, f"{prefix}{name}") for name in tables)]
+    own = [*tables, "embeddings.more.projection.weight"]
+    return [*bert.rules(config, head, prefix, NAMES), *(Same(name, f"{prefix}{name}") for name in own)]
 
 
 def initialise(module: nn.Module, config: BertNgramsConfig) -> None:
     bert.initialise(module, config)
     if isinstance(module, NgramEmbedding):
         module.forget()
+    if isinstance(module, Ngrams):  # so that a vector counts for as much as it would without a matrix
+        nn.init.normal_(module.projection.weight, 0.0, config.ngram_width**-0.5)
 
 
 def learn(model: nn.Module, rows: Sequence[np.ndarray], special: Sequence[int]) -> None:

@@ -9,7 +9,6 @@ from torch import nn
 from yanmo.errors import SettingsError, gather
 
 
-
 def _uncompiled(kind: type[torch.optim.Optimizer]) -> type[torch.optim.Optimizer]:
     """torch's optimisers import its compiler, for a second and more, to tell it to keep out (torch 2.13, `optim/optimizer.py`). Nothing is
     compiled here; so the methods stand here as they are below that."""
