@@ -67,6 +67,14 @@ def test_a_run_widens_its_base_and_learns_its_ngrams_once(small_folder: Path, tm
     first = checkpoint.load(tmp_path / "wide").model.state_dict()
     assert (first["embeddings.more.tables.0.keys"] >= 0).any()
     assert first["embeddings.more.tables.0.table.weight"].any()
+    yanmo.pretrain(
+        run=tmp_path / "less",
+        model=wide,
+        data={"train": tmp_path / "text.txt"},
+        **{**keys, "train": {"steps": 1, "evaluations": 1}},
+    )
+    name = "embeddings.more.projection.weight"
+    assert not torch.equal(first[name], checkpoint.load(tmp_path / "less").model.state_dict()[name])
     (tmp_path / "other.txt").write_text("".join(f"房间{i}干净\n" for i in range(80)))
     model = {"base": str(tmp_path / "wide"), "family": "yanmo-bert-ngrams"}
     yanmo.pretrain(run=tmp_path / "more", model=model, data={"train": tmp_path / "other.txt"}, **keys)
