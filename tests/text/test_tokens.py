@@ -284,6 +284,16 @@ def test_what_no_shard_holds_is_refused(change: dict[str, np.ndarray], folder: P
         tokens.load(place)
 
 
+@pytest.mark.parametrize("content", ["{}", "[]", "1", "shards"])
+def test_an_index_that_names_no_shards_is_refused(content: str, folder: Path, tmp_path: Path) -> None:
+    place = tmp_path / "shards"
+    shutil.copytree(folder, place)
+    (place / tokens.INDEX).write_text(content)
+    files.seal(place, [path.name for path in place.iterdir() if path.name != files.MANIFEST])
+    with pytest.raises(DataError, match=r"shards\.json: can't be read .*encode the text again"):
+        tokens.load(place)
+
+
 REFUSED: dict[str, tuple[Callable[[Path], object], type[YanmoError], str]] = {
     "other text": (
         lambda here: (here / "text.txt").write_text("other\n"),

@@ -112,15 +112,17 @@ def _finished(folder: Path, asked: Mapping[str, Any]) -> dict[str, Any] | None:
     """What shards.json holds, if just what is asked for stands there whole."""
     if not (folder / files.MANIFEST).is_file() or files.changed(folder):
         return None
-    record = _index(folder)
-    return record if record.get("asked") == asked else None
+    if _index(folder, "asked") != asked:
+        return None
+    record: dict[str, Any] = json.loads((folder / INDEX).read_text("utf-8"))
+    return record
 
 
 def _claim(folder: Path, asked: Mapping[str, Any]) -> None:
     """Make the folder this work's, or find that it is."""
     index = folder / INDEX
     if index.exists():
-        if changed := settings.differences(_index(folder)["asked"], asked):
+        if changed := settings.differences(_index(folder, "asked"), asked):
             listed = "\n  ".join([f"{folder}: other shards stand here:", *changed])
             raise SettingsError(f"{listed}\nGive another out=..., or remove the folder.")
     elif others := [path.name for path in folder.iterdir() if path.name != files.LOCK]:
@@ -266,7 +268,7 @@ def load(folder: Path) -> Shards:
             f"{folder}: these shards are not finished. Give the `yanmo tokenizer encode` command again; it goes on."
         )
     gather(files.changed(folder), f"{folder}: damaged; `yanmo tokenizer encode` makes what is missing anew:", DataError)
-    shards = [_map(folder / _name(number)) for number in range(len(_index(folder)["shards"]))]
+    shards = [_map(folder / _name(number)) for number in range(len(_index(folder, "shards")))]
     sizes = [np.diff(shard.ends, prepend=0) for shard in shards]
     return Shards(
         folder,
@@ -279,12 +281,12 @@ def load(folder: Path) -> Shards:
     )
 
 
-def _index(folder: Path) -> dict[str, Any]:
+def _index(folder: Path, key: str) -> Any:
     path = folder / INDEX
     try:
-        return dict(json.loads(path.read_text("utf-8")))
-    except (OSError, ValueError, TypeError) as error:
-        raise DataError(f"{path}: can't be read ({error}). Remove the folder and encode the text again.") from None
+        return json.loads(path.read_text("utf-8"))[key]
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise DataError(f"{path}: can't be read ({error!r}). Remove the folder and encode the text again.") from None
 
 
 def _map(path: Path) -> Documents:

@@ -9,7 +9,7 @@ from torch import nn
 from yanmo.errors import SettingsError, gather
 
 
-def _uncompiled(kind: type[torch.optim.Optimizer]) -> type[torch.optim.Optimizer]:
+def _uncompiled(kind: Any) -> Any:
     """torch's optimisers import its compiler, for a second and more, to tell it to keep out (torch 2.13, `optim/optimizer.py`). Nothing is
     compiled here; so the methods stand here as they are below that."""
     for name in ("add_param_group", "state_dict", "load_state_dict", "zero_grad"):

@@ -30,7 +30,7 @@ class Settings(Block):
     name: Literal["denoise"] = "denoise"
     max_length: int = Field(128, ge=8, description="documents are cut into rows of at most this many tokens")
     infill: float = Field(0.3, ge=0, lt=1, description="the share of tokens in spans that give way to one [MASK] each")
-    mean_span: float = Field(3.0, gt=0, description="mean length of these spans, in tokens")
+    mean_span: float = Field(3.0, ge=0.1, description="mean length of these spans, in tokens")
     permute: float = Field(1.0, ge=0, le=1, description="the share of rows whose sentences change places")
     delete: float = Field(0.0, ge=0, lt=1, description="the share of tokens that are deleted")
     anneal: float = Field(
