@@ -34,7 +34,8 @@ YANMO = f"""
 pretrain data.train=train.jsonl data.dev=dev.jsonl run=run model.family=gpt2 model.size=tiny
 model.config={{resid_pdrop: 0, embd_pdrop: 0, attn_pdrop: 0, n_positions: {CONTEXT + 1}}}
 tokenizer.kind=character objective.max_length={CONTEXT + 1} train.steps={STEPS} train.batch_tokens={ROWS * (CONTEXT + 1)}
-train.lr={RATE} train.warmup={WARMUP / STEPS} train.weight_decay={DECAY} train.schedule=cosine train.evaluations=1 machine.precision=float32
+train.lr={RATE} train.warmup={WARMUP / STEPS} train.weight_decay={DECAY} train.schedule=cosine train.evaluations=1 samples.count=0
+machine.precision=float32
 """
 
 

@@ -1,15 +1,19 @@
 """The linear SVM as tensors equals scikit-learn's; its share is fitted on held-out rows; a run folder keeps it."""
 
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import rjieba
 import torch
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.svm import LinearSVC
 
 import yanmo
+from yanmo.errors import MissingExtra
 from yanmo.tasks import linear
+from yanmo.tasks.objectives import words
 
 ENGLISH = {"good": "well made and quick", "bad": "it falls apart, slow", "so-so": "neither here nor there"}
 CHINESE = {"好": "房间很干净，服务也好", "差": "房间很脏，再也不来", "平": "一般般，没有特别"}
@@ -29,16 +33,40 @@ def rows(table: dict[str, str], count: int) -> tuple[list[str], np.ndarray]:
 def test_equals_scikit_learn_and_survives_its_tensors(table: dict[str, str], classes: int) -> None:
     table = dict(list(table.items())[:classes])
     texts, truths = rows(table, 200)
-    settings = {"analyzer": "char", "ngram_range": (1, 3)} if "好" in table else linear._FEATURES["en"]
-    features = TfidfVectorizer(sublinear_tf=True, min_df=1, **settings)
-    machine = LinearSVC().fit(features.fit_transform(texts), truths)
-    expected = machine.decision_function(features.transform(texts))
+    characters = {"analyzer": "char", "ngram_range": (1, 3)} if "好" in table else linear._FEATURES["en"]
+    of_words = {"tokenizer": lambda text: [w for w in rjieba.cut(text) if w.strip()], "ngram_range": (1, 2)}
+    kinds = [characters, of_words] if "好" in table else [characters]
+    features = [TfidfVectorizer(sublinear_tf=True, min_df=1, **kind).fit_transform(texts).toarray() for kind in kinds]
+    x = np.concatenate(features, 1)
+    expected = []
+    for number in range(classes):
+        inside = truths == number
+        p, q = 1 + (x[inside] > 0).sum(0), 1 + (x[~inside] > 0).sum(0)
+        scaled = x * np.log((p / p.sum()) / (q / q.sum()))
+        expected.append(LinearSVC(C=0.25).fit(scaled, inside).decision_function(scaled))
     evidence = linear.learn(texts, truths, classes)
     for known in (evidence, linear.LinearEvidence(dict(evidence.tensors))):
         margins = known.margins(texts).numpy()
         assert margins.shape == (200, classes)
-        ours = margins[:, 1] - margins[:, 0] if classes == 2 else margins
-        assert np.abs(ours - expected).max() < 1e-4
+        if classes == 2:
+            assert np.abs(margins[:, 1] - margins[:, 0] - expected[1]).max() < 1e-3
+        else:
+            assert np.abs(margins - np.stack(expected, 1)).max() < 1e-3
+
+
+def test_without_a_segmenter(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It learns from characters alone; what was learnt from words says what it lacks."""
+    texts, truths = rows(CHINESE, 100)
+    evidence = linear.learn(texts, truths, 3)
+    for name in ("rjieba", "jieba"):
+        monkeypatch.setitem(sys.modules, name, None)
+    words.segmenter.cache_clear()
+    try:
+        assert {"words"} == {*evidence.tensors} - {*linear.learn(texts, truths, 3).tensors}
+        with pytest.raises(MissingExtra, match="rjieba"):
+            linear.LinearEvidence(dict(evidence.tensors))
+    finally:
+        words.segmenter.cache_clear()
 
 
 def test_line_ends_within_a_text() -> None:
