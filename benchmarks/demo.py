@@ -14,7 +14,7 @@ RESULT = Path(__file__).parent / "results" / "demo.json"
 def main() -> None:
     metrics = yanmo.demo()
     record = json.loads(Path("runs/demo/yanmo.json").read_text("utf-8"))
-    keep = ("rows", "accuracy", "macro_f1", "interval", "network_alone")
+    keep = ("rows", "accuracy", "macro_f1", "interval", "network_alone", "linear_alone")
     result = {
         "command": "python benchmarks/demo.py",
         "machine": record["machine"],

@@ -309,6 +309,13 @@ CASES = [
     ),
     Case("tied", "mt5", "MT5Config", TINY_T5),
     Case("untied", "mt5", "MT5Config", {**TINY_T5, "tie_word_embeddings": False, "d_ff": 20}),
+    Case("plain", "yanmo-bert-ngrams", None, {**TINY, "ngram_rows": 50}),
+    Case(
+        "odd",
+        "yanmo-bert-ngrams",
+        None,
+        {**TINY, "ngram_sizes": [3], "ngram_rows": 7, "ngram_width": 12, "tie_word_embeddings": False},
+    ),
     Case("plain", "yanmo-ngram-bert", None, {**TINY, "ngram_rows": 50}),
     Case(
         "odd",

@@ -33,7 +33,11 @@ STEPS = [
     ["__main__", "__init__"],
 ]
 LEVEL = {room: level for level, step in enumerate(STEPS) for room in step}
-PARENTS = {"roberta": "bert", "bart": "transformer"}  # a variant may import the family that it varies
+PARENTS = {
+    "roberta": "bert",
+    "bert_ngrams": "bert",
+    "bart": "transformer",
+}  # a variant may import the family that it varies
 ORACLES = {"transformers", "peft", "accelerate", "sentence_transformers", "datasets", "snownlp"}
 CORE = {
     *(

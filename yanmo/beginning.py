@@ -48,7 +48,9 @@ def start(
     if settings.base is not None:
         if Path(settings.base).resolve() == folder.resolve():
             raise SettingsError(f"model.base: {settings.base} is the run folder itself; give another run=...")
-        opened = checkpoint.load(settings.base, head=head, labels=labels, changes=settings.config)
+        opened = checkpoint.load(
+            settings.base, head=head, labels=labels, changes=settings.config, wider=settings.family
+        )
         if quantised.describe(opened.model):
             raise ModelError(
                 f"{settings.base}: its layers are int8, which answer but can't be trained; start from the folder it was made of"
@@ -67,6 +69,8 @@ def start(
             )
         if tokenizer.base is not None:
             opened = extend(opened, tokenizers.load(tokenizer.base), str(tokenizer.base))
+        if settings.family not in (None, checkpoint.source(settings.base).content["model_type"]):  # widened just now
+            _learn(opened, texts, documents)
         return opened
     if resuming:
         cutter = tokenizers.load(folder)
@@ -83,9 +87,9 @@ def start(
     model = checkpoint.create(family, config, head)
     if settings.vectors is not None:
         _take_vectors(model, family, cutter, settings.vectors)
-    if family.learn is not None:
-        family.learn(model, documents(cutter) if documents else cutter.encode_all(texts), cutter.special)
-    return Checkpoint(model, family, head, cutter)
+    opened = Checkpoint(model, family, head, cutter)
+    _learn(opened, texts, documents)
+    return opened
 
 
 def expected(settings: ModelSettings, tokenizer: TokenizerSettings) -> int:
@@ -117,6 +121,15 @@ def extend(opened: Checkpoint, tokenizer: Tokenizer, where: str) -> Checkpoint:
     model.load_state_dict(grow(opened.model.state_dict(), family.vocabulary, growth), assign=True)
     say(f"{len(added):,} tokens of {where} are new to the model")
     return replace(opened, model=model, tokenizer=tokenizer)
+
+
+def _learn(
+    opened: Checkpoint, texts: Sequence[str], documents: Callable[[Tokenizer], Sequence[np.ndarray]] | None
+) -> None:
+    """What a family takes from the training text before it is trained."""
+    if opened.family.learn is not None:
+        rows = documents(opened.tokenizer) if documents else opened.tokenizer.encode_all(texts)
+        opened.family.learn(opened.model, rows, opened.tokenizer.special)
 
 
 def _take_vectors(model: nn.Module, family: Family, cutter: Tokenizer, path: Path) -> None:

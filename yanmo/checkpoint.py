@@ -144,24 +144,28 @@ def load(
     head: str | None = None,
     labels: Sequence[str] | None = None,
     changes: Mapping[str, Any] | None = None,
+    wider: str | None = None,
 ) -> Checkpoint:
     """Open a run folder, any Hugging Face folder of a known family, or a GGUF file of one.
 
     head: the kind wanted (default: the folder's own). labels: those of a new task. changes: config keys to set.
+    wider: a family that widens the folder's own, which the model becomes.
     Parts of a new head that the folder lacks begin
     at random and are listed in `fresh`; whatever else is missing, unexpected or misshapen is one ModelError.
     """
     found = hub.find(name)
     held = _open(found.folder)
     folder, content = held.path, held.content
-    family = models.find(content["model_type"])
+    narrow = family = models.find(content["model_type"])
+    if wider is not None and wider != family.model_type:
+        family = _widened(narrow, wider, found.folder)
     config, unknown = family.config.read(content, str(folder / CONFIG), len(held.tensors))
     if changes:
         config = replace(
             models.known(family, {**config.content(), **changes}), extra=config.extra, id2label=config.id2label
         )
     record = read_record(folder)
-    own = _own_head(family, content, record)
+    own = _own_head(narrow, content, record)
     kind = head or own
     tensors = hf.rename({**held.weights(), **_read_heads(folder, family, own)}, family.aliases)
     prefix = next(
@@ -193,6 +197,9 @@ def load(
     fresh = ["pooler."] if kind == own == "base" else []
     if kind != own or labels is not None:
         fresh = [name for rule in rules if rule.theirs not in base or "pooler" in rule.theirs for name in rule.names]
+    if family is not narrow:
+        known = {rule.theirs for rule in narrow.rules(config, kind, prefix)}
+        fresh += [name for rule in rules if rule.theirs not in known for name in rule.names]
     missing = hf.load(model, rules, tensors, where=str(folder), ignorable=family.ignorable, fresh=fresh)
     _materialise(model, family, config, missing)
     tokenizer = held.tokenizer()
@@ -208,6 +215,13 @@ def load(
         _read_own(task, folder)
     unknown += held.unknown
     return Checkpoint(model, family, kind, tokenizer, task, held.chat(), record, missing, unknown, folder, found.origin)
+
+
+def _widened(narrow: Family, wider: str, folder: Path) -> Family:
+    family = models.find(wider)
+    if family.widens != narrow.model_type:
+        raise ModelError(f"{folder}: a '{narrow.model_type}', which can't become a '{wider}'; leave model.family out")
+    return family
 
 
 def reload(checkpoint: Checkpoint, folder: Path) -> None:
@@ -295,10 +309,10 @@ def _scales(model: nn.Module, rules: Sequence[hf.Rule]) -> list[hf.Rule]:
 
 
 def _materialise(model: nn.Module, family: Family, config: Config, missing: Sequence[str]) -> None:
-    """Give the parameters that the folder lacked memory and a beginning."""
-    for name, module in model.named_modules():
-        own = [key for key, _ in module.named_parameters(recurse=False) if f"{name}.{key}".removeprefix(".") in missing]
-        if own:
+    """Give the parameters and buffers that the folder lacked memory and a beginning."""
+    for name, module in reversed(list(model.named_modules())):  # a part before the whole, which may have the last word
+        held = (*module.named_parameters(recurse=False), *module.named_buffers(recurse=False))
+        if any(f"{name}.{key}".removeprefix(".") in missing for key, _ in held):
             module.to_empty(device="cpu", recurse=False)
             family.initialise(module, config)
 

@@ -13,8 +13,10 @@ import torch
 
 import yanmo
 from yanmo import files
+from yanmo.commands.demo import SIZE
 from yanmo.errors import SettingsError
-from yanmo.text import sources, split
+from yanmo.hub import embedded
+from yanmo.text import sources, split, tokenizer
 from yanmo.train import track
 
 ROOT = Path(__file__).parents[2]
@@ -44,7 +46,9 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert done.returncode == 0, done.stderr
     printed = json.loads(done.stdout)  # exactly one JSON object
     assert printed == json.loads((folder / "metrics.json").read_text())
-    assert json.loads((folder / "pretrained" / "metrics.json").read_text())["cost"]["steps"] > step > 0
+    assert (
+        json.loads((folder / "pretrained" / "metrics.json").read_text())["cost"]["steps"] >= step > 0
+    )  # a busy machine has time for one
     return folder
 
 
@@ -59,6 +63,16 @@ def test_data_is_counted_and_clean(demo: Path) -> None:
     assert files.verify(demo / "data") == []
     trained_on = (demo / "data" / "reviews.txt").read_text().splitlines()
     assert trained_on == [row.texts[0] for row in rows["train"]]  # the tokeniser and the objective saw no other review
+
+
+def test_it_begins_with_what_comes_with_the_package(demo: Path) -> None:
+    """And the network that begins from nothing has the same size and step 2's tokeniser."""
+    own = embedded.find(embedded.ENCODER)
+    assert own is not None and json.loads((demo / "pretrained" / "yanmo.json").read_text())["base"] == own.origin
+    cut = {place: tokenizer.load(demo / place).content() for place in ("tokenizer", "pretrained", "scratch", ".")}
+    assert cut["pretrained"] == cut["."] == tokenizer.load(own.folder).content() != cut["tokenizer"] == cut["scratch"]
+    sizes = [json.loads((folder / "config.json").read_text()) for folder in (own.folder, demo, demo / "scratch")]
+    assert all({key: size[key] for key in SIZE} == {key: sizes[0][key] for key in SIZE} for size in sizes)
 
 
 def test_scores_are_those_of_the_model(demo: Path) -> None:

@@ -208,7 +208,7 @@ TXL = {"d_model": 16, "n_layer": 1, "n_head": 2, "d_inner": 32}
 T5 = {"d_model": 16, "num_layers": 1, "num_heads": 2, "d_kv": 8, "d_ff": 32}
 GPT2 = {"n_embd": 16, "n_layer": 1, "n_head": 2}
 SIZES: dict[str, dict[str, Any]] = {
-    **dict.fromkeys(("bert", "roberta", "xlm-roberta", "yanmo-ngram-bert"), TINY),
+    **dict.fromkeys(("bert", "roberta", "xlm-roberta", "yanmo-bert-ngrams", "yanmo-ngram-bert"), TINY),
     "distilbert": {"dim": 16, "n_layers": 1, "n_heads": 2, "hidden_dim": 32},
     "gpt2": GPT2,
     **dict.fromkeys(("llama", "mistral", "qwen2", "qwen3"), LLAMA),

@@ -96,7 +96,7 @@ def _is_far(base: str | None) -> bool:
 
 
 def _family(base: str | None, family: str | None) -> Family:
-    if base is not None:
+    if base is not None and family is None:
         return models.find(checkpoint.source(base).content["model_type"])
     try:
         return models.find(family or models.FAMILY)

@@ -32,6 +32,7 @@ FAMILIES = {
     "t5": "yanmo.models.t5:T5",
     "mt5": "yanmo.models.t5:MT5",
     "yanmo-autoencoder": "yanmo.models.autoencoder:FAMILY",
+    "yanmo-bert-ngrams": "yanmo.models.bert_ngrams:FAMILY",
     "yanmo-ngram-bert": "yanmo.models.ngram_bert:FAMILY",
     "yanmo-rnn": "yanmo.models.rnn:FAMILY",
     "yanmo-cnn": "yanmo.models.cnn:FAMILY",
@@ -42,7 +43,10 @@ FAMILY, SIZE = "bert", "mini"  # where the settings say nothing
 
 class ModelSettings(Block):
     base: str | None = Field(None, description="a model or run folder to start from; null: from scratch")
-    family: str | None = Field(None, description=f"from scratch (without base): {', '.join(FAMILIES)}; null: {FAMILY}")
+    family: str | None = Field(
+        None,
+        description=f"from scratch (without base): {', '.join(FAMILIES)}; null: {FAMILY}. Beside base: one that widens the base's own",
+    )
     size: str | dict[str, Any] | None = Field(
         None,
         description=f"from scratch (without base): a named size of the family, or explicit config keys; null: {SIZE}",
@@ -67,7 +71,10 @@ def find(model_type: str) -> Family:
 
 def check(settings: ModelSettings, tokenizer: TokenizerSettings) -> None:
     """Raise SettingsError for keys that others leave without a meaning."""
-    model = {f"model.{key}": getattr(settings, key) for key in ("family", "size", "vectors")}
+    wider = settings.family in FAMILIES and find(str(settings.family)).widens
+    model = {
+        f"model.{key}": getattr(settings, key) for key in ("family", "size", "vectors") if key != "family" or not wider
+    }
     cutter = {f"tokenizer.{key}": getattr(tokenizer, key) for key in ("kind", "vocab")}
     faults = []
     if settings.base is not None:

@@ -337,6 +337,7 @@ class Family:
     positions: str = "max_position_embeddings"  # the key that makes room for longer rows; "" where none is needed
     aliases: Mapping[str, str] = field(default_factory=dict)  # endings of foreign names in older files -> today's
     ignorable: Sequence[str] = ()  # patterns of foreign names that may stand in a folder and are not read
+    widens: str = ""  # the family whose folders this one opens, too, as what they are: parts that those lack add nothing to begin with
     settle: "Callable[[Any, Mapping[str, Tensor]], Any] | None" = (
         None  # (config, a folder's tensors) -> what these say that it is
     )

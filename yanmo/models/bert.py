@@ -95,15 +95,16 @@ class DistilBertConfig(BertConfig):
 
 
 class Embeddings(nn.Module):
-    """Word + position + segment, normed: a run of t tokens -> (t, width)."""
+    """Word + position + segment (+ what `more` says of the run, in a variant), normed: a run of t tokens -> (t, width)."""
 
-    def __init__(self, config: BertConfig) -> None:
+    def __init__(self, config: BertConfig, more: nn.Module | None = None) -> None:
         super().__init__()
         self.word = nn.Embedding(config.vocab_size, config.hidden_size)
         self.position = nn.Embedding(config.max_position_embeddings, config.hidden_size)
         self.segment = nn.Embedding(config.type_vocab_size, config.hidden_size) if config.type_vocab_size else None
         self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
+        self.more = more
         self.first, self.longest = config.first_position, config.longest
 
     def forward(self, run: Run) -> Tensor:
@@ -115,6 +116,8 @@ class Embeddings(nn.Module):
         x = self.word(run.ids) + self.position(run.positions + self.first)
         if self.segment is not None:
             x = x + (self.segment.weight[0] if run.types is None else self.segment(run.types))
+        if self.more is not None:
+            x = x + self.more(run)
         result: Tensor = self.dropout(self.norm(x))
         return result
 
@@ -162,7 +165,8 @@ def distilled_head(config: DistilBertConfig, kind: str) -> nn.Module | None:
 
 
 class Bert(nn.Module):
-    """The encoder, with a head of the given kind. task_head: makes that of a task; None for other kinds."""
+    """The encoder, with a head of the given kind. task_head: makes that of a task; None for other kinds. more: makes what a variant
+    adds to the embeddings."""
 
     def __init__(
         self,
@@ -171,11 +175,12 @@ class Bert(nn.Module):
         *,
         task_head: Callable[[Any, str], nn.Module | None],
         masked_activation: str | None = None,
+        more: Callable[[Any], nn.Module] | None = None,
     ) -> None:
         super().__init__()
         self.config = config
         width, activation = config.hidden_size, masked_activation or config.hidden_act
-        self.embeddings = Embeddings(config)
+        self.embeddings = Embeddings(config, more(config) if more else None)
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.num_hidden_layers))
         self.pooler = Pooler(width) if head == "base" and config.pools else None
         self.masked: MaskedHead | None = None

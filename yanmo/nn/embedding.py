@@ -77,6 +77,12 @@ class NgramEmbedding(nn.Module):
         # Keys that no n-gram has, so that an untrained table adds nothing; sorted, as the search needs.
         self.register_buffer("keys", torch.arange(rows) - rows)
 
+    @torch.no_grad()
+    def forget(self) -> None:
+        """Know no n-gram, and let those that it learns add nothing until they are trained."""
+        self.keys.copy_(torch.arange(len(self.keys)) - len(self.keys))
+        self.table.weight.zero_()
+
     def forward(self, ids: Tensor, positions: Tensor, dropout: float) -> Tensor:
         """(t,) ids and their places in their rows -> (t, width). dropout: the share of n-grams left out in training."""
         key = ids

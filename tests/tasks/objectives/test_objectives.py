@@ -610,6 +610,7 @@ def test_every_family_has_an_own_objective_or_none() -> None:
     first = {name: (objectives_of(models.find(name)) or [None])[0] for name in models.FAMILIES}
     expected = {
         "bert": "masked", "distilbert": "masked", "roberta": "masked", "xlm-roberta": "masked", "yanmo-ngram-bert": "masked",
+        "yanmo-bert-ngrams": "masked",
         "gpt2": "causal", "llama": "causal", "mistral": "causal", "qwen2": "causal", "qwen3": "causal", "transfo-xl": "causal",
         "yanmo-transformer-xl": "causal", "yanmo-rnn": "causal", "yanmo-gated-cnn": "causal", "xlnet": "permutation",
         "yanmo-autoencoder": "denoise", "yanmo-cnn": None, "marian": "denoise", "bart": "denoise", "mbart": "denoise",
