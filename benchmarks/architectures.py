@@ -110,13 +110,14 @@ ENCODERS = {
     ),
     "xlnet": Row("xlnet", {**_XL, "d_inner": 448}, {"name": "permutation", "rate": 0.15}),
 }
-# Relatives of a row that differ in what 3 minutes can't show.
+# Relatives of a row that differ in what 3 minutes can't show, and the BERT with n-grams, which goes on from one that is trained.
 LEFT_OUT = {
     "mistral": "llama",
     "qwen2": "llama",
     "qwen3": "llama",
     "transfo-xl": "yanmo-transformer-xl",
     "xlm-roberta": "roberta",
+    "yanmo-bert-ngrams": "yanmo-ngram-bert",
 }
 
 
