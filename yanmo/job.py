@@ -11,7 +11,8 @@ from yanmo.tasks.base import Task, lengths
 from yanmo.text import batches
 from yanmo.text.batches import Batch, Cursor
 from yanmo.text.sources import Example
-from yanmo.train import backward, optim
+from yanmo.train import optim
+from yanmo.train.backward import BY_PRECISION, Backward, fgm
 from yanmo.train.settings import Train
 
 
@@ -54,16 +55,16 @@ class Job:
             asked.optimiser, self.checkpoint.model, lr=asked.lr, weight_decay=asked.weight_decay, rates=asked.rates
         )
 
-    def backward(self, precision: str) -> backward.Backward:
+    def backward(self, precision: str) -> Backward:
         """How a batch is learnt from. Raises SettingsError where the family has no vectors of tokens to push."""
-        usual, opened = backward.BY_PRECISION[precision], self.checkpoint
+        usual, opened = BY_PRECISION[precision], self.checkpoint
         if self.settings.fgm is None:
             return usual
         if not opened.family.embedding:
             raise SettingsError(
                 f"train.fgm: a '{opened.family.model_type}' has no table of token vectors; leave it out"
             )
-        return backward.fgm(usual, opened.model.get_parameter(opened.family.embedding), self.settings.fgm)
+        return fgm(usual, opened.model.get_parameter(opened.family.embedding), self.settings.fgm)
 
     @property
     def parameters(self) -> int:

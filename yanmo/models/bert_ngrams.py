@@ -5,11 +5,9 @@ A BERT folder opened as this family (`model.base=FOLDER model.family=yanmo-bert-
 n-grams begin at 0. Only Yanmo opens what comes of it. Not `yanmo-ngram-bert`, which is another network.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-import numpy as np
 from torch import Tensor, nn
 
 from yanmo.errors import ModelError
@@ -17,7 +15,7 @@ from yanmo.models import bert
 from yanmo.models.base import Family, answers
 from yanmo.models.bert import Bert, BertConfig
 from yanmo.models.hf import Rule, Same
-from yanmo.nn.embedding import Growth, NgramEmbedding
+from yanmo.nn.embedding import Growth, NgramEmbedding, learn_ngrams
 from yanmo.nn.heads import RowHead
 from yanmo.text.batches import Run
 
@@ -85,13 +83,6 @@ def initialise(module: nn.Module, config: BertNgramsConfig) -> None:
         nn.init.normal_(module.projection.weight, 0.0, config.ngram_width**-0.5)
 
 
-def learn(model: nn.Module, rows: Sequence[np.ndarray], special: Sequence[int]) -> None:
-    """Fill the n-gram tables from training rows."""
-    for module in model.modules():
-        if isinstance(module, NgramEmbedding):
-            module.learn(rows, special)
-
-
 FAMILY: Family = replace(
     bert.FAMILY,
     model_type="yanmo-bert-ngrams",
@@ -102,7 +93,7 @@ FAMILY: Family = replace(
     heads={kind: name.replace("Bert", "YanmoBertNgrams") for kind, name in bert.FAMILY.heads.items()},
     rules=rules,
     initialise=initialise,
-    learn=learn,
+    learn=learn_ngrams,
     vocabulary={**bert.VOCABULARY, r"embeddings\.more\.tables\.\d+\.keys": Growth.keys},
     ignorable=(*bert.FAMILY.ignorable, r"task_head\..*"),
     widens="bert",

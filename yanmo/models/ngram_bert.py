@@ -6,10 +6,8 @@ mean and the maximum over a row. Only Yanmo opens it: `model_type: yanmo-ngram-b
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 from torch import Tensor, nn
 
 from yanmo.errors import ModelError
@@ -18,7 +16,7 @@ from yanmo.models.hf import Rule, Same
 from yanmo.nn import init
 from yanmo.nn.attention import SelfAttention
 from yanmo.nn.conv import NeighbourConv
-from yanmo.nn.embedding import Growth, NgramEmbedding
+from yanmo.nn.embedding import Growth, NgramEmbedding, learn_ngrams
 from yanmo.nn.feedforward import ACTIVATIONS, FeedForward
 from yanmo.nn.heads import MaskedHead, RowHead
 from yanmo.nn.position import Rotary
@@ -151,13 +149,6 @@ def initialise(module: nn.Module, config: NgramBertConfig) -> None:
         nn.init.normal_(module.word.weight, 0.0, 0.1)
 
 
-def learn(model: nn.Module, rows: Sequence[np.ndarray], special: Sequence[int]) -> None:
-    """Fill the n-gram tables from training rows."""
-    for module in model.modules():
-        if isinstance(module, NgramEmbedding):
-            module.learn(rows, special)
-
-
 def _size(layers: int, width: int, heads: int, rows: int) -> dict[str, int]:
     return {
         "hidden_size": width,
@@ -182,7 +173,7 @@ FAMILY = Family(
     rules=rules,
     prefix="",
     initialise=initialise,
-    learn=learn,
+    learn=learn_ngrams,
     sizes={
         "tiny": _size(2, 128, 4, 40_000),
         "mini": _size(3, 192, 6, 60_000),

@@ -116,3 +116,10 @@ class NgramEmbedding(nn.Module):
         chosen = np.sort(found[frequent[counts[frequent] > 1]])
         if len(chosen):
             self.keys[len(self.keys) - len(chosen) :] = torch.from_numpy(chosen)
+
+
+def learn_ngrams(model: nn.Module, rows: Sequence[np.ndarray], special: Sequence[int]) -> None:
+    """Fill a model's tables of n-grams from training rows: a family's `learn`."""
+    for module in model.modules():
+        if isinstance(module, NgramEmbedding):
+            module.learn(rows, special)
