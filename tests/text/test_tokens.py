@@ -213,6 +213,13 @@ def test_d3_killed_and_given_again(
     assert kept > count
 
 
+def test_a_lock_left_behind_finished_shards_is_taken_away(text: Path, cutter: Tokenizer, tmp_path: Path) -> None:
+    record = tokens.prepare([text], cutter, tmp_path)
+    (tmp_path / files.LOCK).write_text("1\n")
+    assert tokens.prepare([text], cutter, tmp_path) == record
+    assert not (tmp_path / files.LOCK).exists()
+
+
 # ---- damage
 
 

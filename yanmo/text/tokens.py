@@ -58,6 +58,9 @@ def prepare(
             "inputs": {str(path): files.sha256(path) for path in paths},
         }
         if (record := _finished(folder, asked)) is not None:
+            if (folder / files.LOCK).exists():  # left by a process that was killed behind its last write
+                with files.lock(folder):
+                    pass
             return record
         documents = {path: _count(path) for path in paths}
     total = sum(documents.values())
