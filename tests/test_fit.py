@@ -103,7 +103,7 @@ def tokens_of(row: Row, data: Path) -> int:
         texts = [line.split("\t")[1] for line in (data / "train.tsv").read_text().splitlines()[1:]]
         return sum(len(text.split()) + 2 for text in texts)
     cutter = tokens.load(data / "shards").tokenizer
-    return int(lengths(corpus.read(corpus.Texts(train=data / row.text)).rows(cutter, 16)[0]).sum())
+    return int(lengths(corpus.read(corpus.Texts(train=data / row.text)).rows(cutter, 16, False)[0]).sum())
 
 
 def test_the_probe_leaves_no_trace(data: Path, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from yanmo import files
 from yanmo.errors import ModelError, SettingsError, gather
 from yanmo.settings import Block
 from yanmo.text import tokenizer_file, vocabulary, wordwise, workers
+from yanmo.text.chunks import Cut
 from yanmo.text.clean import language
 from yanmo.text.sources import Example
 from yanmo.text.wordwise import Wordwise
@@ -148,18 +149,22 @@ class Tokenizer:
             for e, f in zip(examples, found, strict=True)
         ]
 
-    def chunks(self, documents: Iterable[np.ndarray], longest: int, source: str) -> list[Example]:
-        """Documents as `encode_all` gives them -> rows of at most `longest` tokens, each between the special tokens, for
-        pre-training."""
-        before = [] if self.cls is None else [self.cls]
-        after = [] if self.sep is None else [self.sep]
-        room = longest - len(before) - len(after)
-        rows: list[Example] = []
-        for number, ids in enumerate(documents, 1):
-            for start in range(0, len(ids), room):
-                row = np.concatenate([np.array(before, np.int32), ids[start : start + room], np.array(after, np.int32)])
-                rows.append(Example((), (), f"{source}:{number}+{start}", source, number, row))
-        return rows
+    def cut(self, longest: int, *, unbroken: bool) -> Cut:
+        """How documents become rows of at most `longest` tokens."""
+        marks = (np.array([] if id is None else [id], np.int32) for id in (self.cls, self.sep))
+        return Cut(*marks, longest, unbroken)
+
+    def chunks(
+        self, documents: Iterable[np.ndarray], longest: int, source: str, *, unbroken: bool = False
+    ) -> list[Example]:
+        """Documents as `encode_all` gives them -> rows of at most `longest` tokens, for pre-training: see `Cut`."""
+        cut, documents = self.cut(longest, unbroken=unbroken), list(documents)
+        counts = cut.counts(np.array([len(ids) for ids in documents], np.int64)).tolist()
+        return [
+            Example((), (), f"{source}:{number}+{row * cut.step}", source, number, cut.row(ids, row))
+            for number, (ids, count) in enumerate(zip(documents, counts, strict=True), 1)
+            for row in range(count)
+        ]
 
     def content(self) -> str:
         """What stands in its file."""
