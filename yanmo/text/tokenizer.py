@@ -151,8 +151,8 @@ class Tokenizer:
 
     def cut(self, longest: int, *, unbroken: bool) -> Cut:
         """How documents become rows of at most `longest` tokens."""
-        marks = (np.array([] if id is None else [id], np.int32) for id in (self.cls, self.sep))
-        return Cut(*marks, longest, unbroken)
+        before, after = (np.array([] if id is None else [id], np.int32) for id in (self.cls, self.sep))
+        return Cut(before, after, longest, unbroken)
 
     def chunks(
         self, documents: Iterable[np.ndarray], longest: int, source: str, *, unbroken: bool = False
