@@ -15,6 +15,7 @@ from yanmo.errors import ModelError, gather
 from yanmo.nn.kernels.quantised import QuantisedLinear
 from yanmo.nn.linear import Linear
 from yanmo.nn.surgery import swap
+from yanmo.tasks.base import OWN
 
 Model = TypeVar("Model")
 
@@ -27,7 +28,12 @@ def quantise(model: nn.Module, keep: Collection[str] = ()) -> list[str]:
     derives from a linear layer may use its weight in another way. ModelError for a name in `keep` that is no linear layer, for a
     weight that is not finite, and when nothing is left to replace.
     """
-    linear = {name: module for name, module in model.named_modules() if type(module) in (nn.Linear, Linear)}
+    linear = {
+        name: module
+        for name, module in model.named_modules()
+        if type(module) in (nn.Linear, Linear)
+        and not name.startswith(f"{OWN}.")  # a task's own layers are kept apart from the model's
+    }
     unknown = [repr(name) for name in keep if name not in linear]
     gather(unknown, "these layers can't be kept, for the model has no linear layer of that name:", ModelError)
     kept = {*keep, *_tied(model, linear)}
