@@ -7,7 +7,7 @@ the texts and the label to `choice`. A fault names its file and line; all faults
 import itertools
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -100,8 +100,7 @@ def read(
     if kind == "label text" and len({e.labels for e in examples}) > min(MOST_LABELS, max(2, len(examples) // 2)):
         raise DataError(f"{path}: {_no_labels(examples)}")
     gather(faults, f"{path}: {len(faults):,} of {some(len(faults) + len(examples), 'row')} can't be used:", DataError)
-    found.tell()
-    return examples
+    return found.settled()
 
 
 @dataclass
@@ -130,14 +129,19 @@ class _Read:
         id = name or f"{self.path.name}:{row.line}"
         self.examples.append(Example(parsed.texts, parsed.labels, id, str(self.path), row.line, marks=parsed.marks))
 
-    def tell(self) -> None:
-        """Say what was mended. Raises DataError where that is too much for slips."""
+    def settled(self) -> list[Example]:
+        """The rows; what was mended in them is said. Raises DataError where that is too much for slips."""
+        if self.form.settle is not None:
+            labels, rule, rows = self.form.settle([example.labels for example in self.examples])
+            self.mended |= {rule: [self.examples[row].where for row in rows]} if rows else {}
+            self.examples = [replace(e, labels=each) for e, each in zip(self.examples, labels, strict=True)]
         for rule, places in self.mended.items():
             shown = ", ".join(places[:_SHOWN]) + (", ..." if len(places) > _SHOWN else "")
             told = f"{self.path}: {rule}: {some(len(places), 'row')} of {len(self.examples):,} ({shown})"
             if 2 * len(places) > len(self.examples) and len(places) > _SHOWN:
                 raise DataError(f"{told}. Are the columns the right ones, and places counted in characters from 0?")
             say(told)
+        return self.examples
 
 
 Given = str | Sequence[str] | Mapping[str, Any]
