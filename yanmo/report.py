@@ -51,6 +51,10 @@ NAMES = {
     "svm": "TF-IDF + linear SVM",
     "naive_bayes": "Naive Bayes",
     "majority": "Always the commonest class",
+    "network_alone": "Network alone",
+    "without_thresholds": "With thresholds of 0.5",
+    "ece": "Calibration error",
+    "brier": "Brier score",
     "from_scratch": "Same network, not pre-trained",
     "seconds": "Time",
     "peak_memory_mb": "Peak memory (MB)",
@@ -61,7 +65,8 @@ MOST_SAMPLES = 10  # evaluations whose samples are shown, from the first to the 
 SCORES = (
     "macro_f1",
     "accuracy",
-)  # that a chart of the training shows, and that a run is judged by where it does not say
+    "average_precision",
+)  # charted; the first is what a run is judged by that does not say
 FOLLOWED = ("loss", "perplexity", "pseudo_perplexity", "bits_per_character", *SCORES)
 HUB = {"accuracy": "accuracy", "macro_f1": "f1"}  # scores that the Hugging Face hub knows, and its names for them
 MOST_POINTS = 200  # a longer curve is shown as means of equal runs of steps
@@ -135,6 +140,11 @@ def _single(scores: Mapping[str, Any]) -> dict[str, int | float]:
     return {key: value for key, value in scores.items() if isinstance(value, (int, float)) and key != "rows"}
 
 
+def _each(scores: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:
+    """The scores of each class, label or type."""
+    return next((scores[kind] for kind in ("classes", "labels", "types") if scores.get(kind)), {})
+
+
 def headline(metrics: Mapping[str, Any]) -> str:
     """The score that a run is judged by: the one that metrics.json names, or the first of SCORES that it has."""
     scores = _final(metrics)[1]
@@ -166,7 +176,7 @@ def verdict(scores: Mapping[str, Any], baselines: Mapping[str, Any], key: str) -
 def _figures(scores: Mapping[str, Any], baselines: Mapping[str, Any], key: str) -> Figures:
     strongest = best(key, baselines)
     told: dict[str, Cell] = {
-        name_of(name): score for name, score in _single(scores).items() if name == key or "classes" not in scores
+        name_of(name): score for name, score in _single(scores).items() if name == key or not _each(scores)
     }
     told |= {"95% interval": span(scores.get("interval"))} if scores.get("interval") else {}
     told |= {"Best baseline": baselines[strongest][key]} if strongest else {}
@@ -209,12 +219,12 @@ def _scoreboard(everyone: Mapping[str, Mapping[str, Any]], keys: Sequence[str], 
 
 
 def _classes(scores: Mapping[str, Any]) -> list[Part]:
-    classes: Mapping[str, Mapping[str, Any]] = scores.get("classes") or {}
+    classes = _each(scores)
     if not classes:
         return []
     columns = ("precision", "recall", "f1")
     rows = [[label, *map(values.get, columns), values.get("support")] for label, values in classes.items()]
-    for average in ("macro", "weighted"):
+    for average in ("micro", "macro", "weighted"):
         if f"{average}_f1" in scores:
             means = [scores.get(f"{average}_{column}") for column in columns]
             rows.append([f"{average.capitalize()} average", *means, scores.get("rows")])
@@ -319,7 +329,7 @@ def card(
         "table": _scoreboard(_everyone("This model", scores, baselines), list(_single(scores)), ""),
         "verdict": verdict(scores, baselines, headline(metrics)),
         "headline": in_a_sentence(headline(metrics)),
-        "weakest": min((scores.get("classes") or {}).items(), key=lambda item: item[1]["f1"], default=None),
+        "weakest": min(_each(scores).items(), key=lambda item: item[1]["f1"], default=None),
         "folder": str(folder),
     }
     front = yaml.safe_dump(_front(facts), allow_unicode=True, sort_keys=False)

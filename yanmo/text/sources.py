@@ -7,7 +7,7 @@ the texts and the label to `choice`. A fault names its file and line; all faults
 import itertools
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +80,9 @@ def read(
     Raises DataError (file, line, column, expected, fix) for a missing file or column, an empty file, bad UTF-8, a broken row.
     """
     columns, asked = columns or Columns(), FORMS[form]
-    named = {*(columns.text, columns.pair, columns.label), *(learnt or {}).values()}
+    learnt = {**(learnt or {})}
+    separator = columns.separator or learnt.pop("separator", None)
+    named = {*columns.named().values(), *learnt.values()}
     kind = formats.recognise(path).format
     if kind in _LINES:
         kind = asked.lines if labelled else "text"
@@ -90,18 +92,17 @@ def read(
         empty = ", not a byte is in it" if not formats.container(path).stat().st_size else ""
         raise DataError(f"{path}: the file has no rows{empty}. Expected one row a line.")
     needed = (*asked.needed, "label") if labelled and asked.bears else asked.needed
-    picked = choose(first.fields, columns, path, asked.columns, needed, learnt or {})
+    picked = choose(first.fields, columns, path, asked.columns, needed, learnt)
     if labelled and kind in _TABLES and first.line == 1:
         say(f"{path}: line 1 is no header; by what is in them the columns are taken for {', '.join(first.fields)}")
-    found = _Read(path, asked)
+    found = _Read(path, asked, separator)
     for row in itertools.chain([first], rows):
         found.take(row, picked, labelled)
     examples, faults = found.examples, found.faults
     if kind == "label text" and len({e.labels for e in examples}) > min(MOST_LABELS, max(2, len(examples) // 2)):
         raise DataError(f"{path}: {_no_labels(examples)}")
     gather(faults, f"{path}: {len(faults):,} of {some(len(faults) + len(examples), 'row')} can't be used:", DataError)
-    found.tell()
-    return examples
+    return found.settled()
 
 
 @dataclass
@@ -110,6 +111,7 @@ class _Read:
 
     path: Path
     form: Form
+    separator: str | None  # of several labels in a cell
     examples: list[Example] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
     mended: dict[str, list[str]] = field(default_factory=dict)  # rule -> where it was needed
@@ -117,8 +119,11 @@ class _Read:
     def take(self, row: formats.Row, picked: Picked, labelled: bool) -> None:
         name = str(row.fields[self.form.id]) if self.form.id in row.fields else ""
         where = f"{self.path}:{row.line}" + (f" ({name})" if name else "")
+        fields = row.fields
+        if self.separator and isinstance(cell := fields.get(picked.get("label", "")), str):
+            fields = {**fields, picked["label"]: [label.strip() for label in cell.split(self.separator)]}
         try:
-            parsed = self.form.read(row.fields, picked, labelled)
+            parsed = self.form.read(fields, picked, labelled)
         except Unfit as fault:
             if fault.rule:
                 self.mended.setdefault(fault.rule, []).append(where)
@@ -130,14 +135,19 @@ class _Read:
         id = name or f"{self.path.name}:{row.line}"
         self.examples.append(Example(parsed.texts, parsed.labels, id, str(self.path), row.line, marks=parsed.marks))
 
-    def tell(self) -> None:
-        """Say what was mended. Raises DataError where that is too much for slips."""
+    def settled(self) -> list[Example]:
+        """The rows; what was mended in them is said. Raises DataError where that is too much for slips."""
+        if self.form.settle is not None:
+            labels, rule, rows = self.form.settle([example.labels for example in self.examples])
+            self.mended |= {rule: [self.examples[row].where for row in rows]} if rows else {}
+            self.examples = [replace(e, labels=each) for e, each in zip(self.examples, labels, strict=True)]
         for rule, places in self.mended.items():
             shown = ", ".join(places[:_SHOWN]) + (", ..." if len(places) > _SHOWN else "")
             told = f"{self.path}: {rule}: {some(len(places), 'row')} of {len(self.examples):,} ({shown})"
             if 2 * len(places) > len(self.examples) and len(places) > _SHOWN:
                 raise DataError(f"{told}. Are the columns the right ones, and places counted in characters from 0?")
             say(told)
+        return self.examples
 
 
 Given = str | Sequence[str] | Mapping[str, Any]

@@ -9,7 +9,7 @@ import pytest
 
 from yanmo.errors import DataError
 from yanmo.text import formats
-from yanmo.text.formats.blocks import iob2
+from yanmo.text.formats.tags import broken, iob2
 
 PAIRS = b'<?xml version="1.0"?>\n<c>\n<pair id="1" value="TRUE">\n<t>One\nwalks.</t><h>One moves.</h>\n</pair>\n</c>\n'
 SEMEVAL = b'1\t"The <e1>cat</e1> of the <e2>house</e2>."\r\nOther\r\nComment: no\r\n\r\n2\t"A <e1>b</e1> <e2>c</e2>"\r\nX(e2,e1)\r\n\r\n'
@@ -298,6 +298,24 @@ def test_tags() -> None:
     }
     for given, expected in table.values():
         assert iob2(given.split()) == expected.split()
+
+
+def test_broken_tags() -> None:
+    """Rows are held against the scheme that most of them follow."""
+    table = {
+        "IOB2": (["B-A I-A O", "O B-A B-B", "B-A I-A"], ["O I-A", "B-A I-B"]),
+        "IOB1": (["I-A I-A O", "O I-A I-B", "I-A B-A"], ["O B-A", "B-A I-A"]),
+        "BIOES": (
+            ["B-A I-A E-A O", "S-A S-B O", "B-A E-A"],
+            ["B-A O", "E-A O", "I-A E-A", "B-A E-B", "B-A S-A", "O B-A"],
+        ),
+        "BILOU": (["B-A I-A L-A O", "U-A O U-B"], ["L-A", "B-A U-A", "I-A L-A"]),
+        "BMES": (["B-A M-A E-A", "S-A O"], ["M-A E-A", "B-A M-A O"]),
+    }
+    for name, (sound, wrong) in table.items():
+        rows = [row.split() for row in [*sound * 3, *wrong]]
+        assert broken(rows) == list(range(3 * len(sound), len(rows))), name
+    assert broken([["O"], []]) == broken([]) == []
 
 
 # name: (file name, content, [(line, offset, part of the reason, raw)], texts of the sound rows)

@@ -234,6 +234,17 @@ def test_a_question_that_is_not_there_is_left_out(tmp_path: Path, capsys: pytest
     assert "a row without a question is left out: 1 row of 2" in capsys.readouterr().err
 
 
+def test_tags_that_break_their_scheme(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "a.conll"
+    file.write_text("Ann B-PER\nLee I-PER\n\nin O\nRome I-LOC\n\nEve B-PER\n")
+    assert [row.labels for row in sources.read(file, form="tagged")] == [("B-PER", "I-PER"), ("O", "B-LOC"), ("B-PER",)]
+    told = capsys.readouterr().err
+    assert f"where tags break their scheme, a span begins where its kind does: 1 row of 3 ({file}:4)" in told
+    file.write_text("Ann I-PER\nLee I-PER\n\nin O\nRome I-LOC\n\nEve I-PER\nNow O\n")  # IOB1
+    assert [row.labels for row in sources.read(file, form="tagged")][1:] == [("O", "B-LOC"), ("B-PER", "O")]
+    assert not capsys.readouterr().err
+
+
 def test_what_is_wrong_with_most_rows_is_no_slip(tmp_path: Path) -> None:
     rows = [{**SQUAD, "answers": [{"text": "cat", "start": i}]} for i in range(8)]  # of which one is right
     with pytest.raises(DataError, match=r"7 rows of 8 .*places counted in characters from 0"):

@@ -3,19 +3,20 @@
 Knows one row at a time, under the names that its file has for the columns. Knows no file and no task.
 """
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 Fields = Mapping[str, Any]
 Picked = Mapping[str, str]  # of "text", "pair" and "label": the column that it is in a file, where it has one
 Mark = tuple[int, int]  # characters (from, to) of the last text
+Labels = tuple[str, ...]
 NOWHERE: Mark = (-1, -1)
 
 
 class Parsed(NamedTuple):
     texts: tuple[str, ...]
-    labels: tuple[str, ...] = ()
+    labels: Labels = ()
     marks: tuple[Mark, ...] = ()
     mended: str = ""  # the rule by which something in the row was put right
 
@@ -37,6 +38,8 @@ class Form:
     needed: tuple[str, ...] = ("text",)  # those without which no row says anything
     bears: bool = True  # labels: False where rows are learnt from without
     lines: str = "text"  # the format (a key of FORMATS) of plain lines with labels
+    # The labels of a file's rows -> what they mean beside each other, what is mended in which of them.
+    settle: Callable[[Sequence[Labels]], tuple[list[Labels], str, list[int]]] | None = None
     id: str = ""  # the field by which a row is called, where many stand in one line
     together: int = 0  # the text whose rows stay in one part when rows are divided
     asked: Callable[[Any], Hashable] = lambda example: (

@@ -2,7 +2,8 @@
 
 Words that come as a list are joined as they are usually written: with a space between two, but not beside a Chinese character,
 nor between single characters of a Chinese row (data sets that tag by character cut numbers and foreign words up, too). Tags of IOB1,
-BIOES, BMES and BILOU become IOB2. A text without tags stays whole: its words are the task's to find.
+BIOES, BMES and BILOU become IOB2; where one breaks the scheme that most rows follow, a span begins where its kind does. A text without
+tags stays whole: its words are the task's to find.
 """
 
 import re
@@ -10,13 +11,15 @@ from collections.abc import Sequence
 from typing import Any
 
 from yanmo.text.columns import COLUMNS
-from yanmo.text.formats.blocks import SCHEME, iob2
 from yanmo.text.formats.names import USUAL
-from yanmo.text.forms.base import Fields, Form, Mark, Parsed, Picked, Unfit, word
+from yanmo.text.formats.tags import TAG, broken, iob2
+from yanmo.text.forms.base import Fields, Form, Labels, Mark, Parsed, Picked, Unfit, word
 
 _CLOSED = re.compile(
     "[\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\uff00-\uffef\U00020000-\U0003ffff]"
 )  # written without spaces
+
+_BROKEN = "where tags break their scheme, a span begins where its kind does"
 
 
 def read(fields: Fields, picked: Picked, labelled: bool) -> Parsed:
@@ -37,7 +40,14 @@ def read(fields: Fields, picked: Picked, labelled: bool) -> Parsed:
             )
             raise Unfit(f"{counted}; give each word its tag")
         tags = []
-    return Parsed((text,), tuple(iob2(tags) if all(map(SCHEME.fullmatch, tags)) else tags), marks)
+    return Parsed((text,), tuple(tags), marks)
+
+
+def settle(rows: Sequence[Labels]) -> tuple[list[Labels], str, list[int]]:
+    """The tags of a file's rows in IOB2, where they are tags of spans, and the rows that broke their scheme."""
+    if not all(TAG.fullmatch(tag) for row in rows for tag in row):
+        return list(rows), "", []
+    return [tuple(iob2(row)) for row in rows], _BROKEN, broken(rows)
 
 
 def _list(value: Any, name: str) -> list[str]:
@@ -68,4 +78,5 @@ FORM = Form(
         "pair": (),
         "label": ("tags", "ner_tags", "pos_tags", *COLUMNS["label"]),
     },
+    settle=settle,
 )
