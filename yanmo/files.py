@@ -14,11 +14,14 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 
 from yanmo.errors import RunError, StorageError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 MANIFEST = "manifest.json"
 LOCK = ".lock"
@@ -255,6 +258,26 @@ def mend(folder: Path) -> list[Path]:
 def sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def mapped(path: Path) -> "dict[str, np.ndarray]":
+    """The arrays of a safetensors file, mapped and not read: what is read of them comes into memory, and goes when memory is short.
+    Raises SafetensorError, KeyError or ValueError for a file that is none."""
+    import numpy as np
+
+    # The library looks at the header (8 bytes of its length, then JSON): the arrays fill the file, without gap or overlap.
+    with safe_open(path, "numpy"), path.open("rb") as file:
+        size = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(size))
+    data = np.asarray(np.memmap(path, np.uint8, "r", offset=8 + size))
+    return {
+        name: data[slice(*each["data_offsets"])].view(_KINDS[each["dtype"]]).reshape(each["shape"])
+        for name, each in header.items()
+        if name != "__metadata__"
+    }
+
+
+_KINDS = {"U8": "u1", "U16": "<u2", "U32": "<u4", "I32": "<i4", "I64": "<i8", "F32": "<f4", "F64": "<f8"}
 
 
 @contextmanager
