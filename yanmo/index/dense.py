@@ -23,8 +23,9 @@ _LINKS, _BREADTH = (
 
 def normed(vectors: np.ndarray) -> np.ndarray:
     """(rows, width) -> float32 of length 1; a row of zeros stays one."""
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return (vectors / np.where(lengths > 0, lengths, 1)).astype(np.float32)
+    single = vectors.astype(np.float32)
+    lengths = np.linalg.norm(single, axis=1, keepdims=True)
+    return single / np.where(lengths > 0, lengths, 1)
 
 
 def cosines(vectors: np.ndarray, to: np.ndarray, rows: np.ndarray) -> np.ndarray:
@@ -42,7 +43,7 @@ def nearest(queries: np.ndarray, vectors: np.ndarray, k: int) -> np.ndarray:
         for begin in range(0, len(queries), step)
         for scores in queries[begin : begin + step] @ vectors.T
     ]
-    return np.array(found).reshape(len(queries), -1)
+    return np.array(found, np.int64).reshape(len(queries), min(k, len(vectors)))
 
 
 class Graph:

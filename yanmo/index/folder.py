@@ -10,8 +10,8 @@
 
 The files that the manifest names are the index. A change writes parts under a new number, then the manifest, in one rename, then
 removes the old parts: killed anywhere, the index is the old one or the new one, and who reads it meanwhile reads one of the two.
-What is large is mapped, so that opening reads next to nothing, and does not see all damage (`yanmo doctor` does). Every change makes the words of all documents anew (some 10 s for
-100,000 short ones), and the vectors of the new ones.
+What is large is mapped, so that opening reads next to nothing, and does not see all damage (`yanmo doctor` does). Every change makes
+the words of all documents anew (some 10 s for 100,000 short ones), and the vectors of the new ones.
 """
 
 import difflib
@@ -60,9 +60,9 @@ def load(folder: Path) -> Index:
         named = files.manifest(folder)
         try:
             return _open(folder, _parts(folder, named))
-        except FileNotFoundError as error:
+        except FileNotFoundError:
             if files.manifest(folder) == named:  # else somebody changed the index just now
-                raise DataError(f"{error.filename}: missing; build the index anew") from None
+                gather(files.changed(folder), f"{folder}: damaged; build the index anew:", DataError)
 
 
 def _parts(folder: Path, named: Mapping[str, str] | None) -> dict[str, Path]:
@@ -93,7 +93,7 @@ def _open(folder: Path, parts: Mapping[str, Path]) -> Index:
             raise ValueError(f"vectors {vectors.shape}, probe {probe.shape}, {len(documents)} documents")
         graph = dense.Graph(parts["graph"]) if "graph" in parts and _has_faiss() else None
         return replace(index, vectors=vectors, probe=probe, graph=graph)
-    except (SafetensorError, ValueError, TypeError, KeyError) as error:
+    except (SafetensorError, ValueError, TypeError, KeyError, IndexError, OverflowError) as error:
         raise DataError(f"{folder}: damaged ({brief(error)}); build the index anew") from None
 
 

@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 
-from yanmo.errors import ModelError, SettingsError
+from yanmo.errors import DataError, ModelError, SettingsError, brief
 from yanmo.index import dense, lexical
 from yanmo.index.documents import Document
 from yanmo.index.ranking import best, fuse
@@ -104,9 +104,12 @@ class Index:
 
     def _by_words(self, queries: Sequence[str], depth: int) -> "Iterator[_Ranking]":
         for query in queries:
-            scores = self.lexical.scores(query)
+            try:
+                scores, own = self.lexical.scores(query), self.lexical.own_score(query)
+            except IndexError as error:
+                raise DataError(f"the words of this index are damaged ({brief(error)}); build it anew") from None
             rows = np.flatnonzero(scores)
-            yield _Ranking(rows[best(scores[rows], depth)], scores.__getitem__, self.lexical.own_score(query) or 1)
+            yield _Ranking(rows[best(scores[rows], depth)], scores.__getitem__, own or 1)
 
     def _by_vectors(self, queries: Sequence[str], depth: int, vectors: np.ndarray) -> "Iterator[_Ranking]":
         assert self.vectors is not None  # noqa: S101 (_embedded)

@@ -84,26 +84,29 @@ def build(texts: Sequence[str]) -> dict[str, np.ndarray]:
     }
 
 
+_KINDS = {"f": ("scores", "size"), "i": ("rows", "starts", "ends", "columns"), "u": ("letters",)}  # of numbers
+
+
 class Lexical:
     """Texts that can be asked for by their words."""
 
     def __init__(self, arrays: Mapping[str, np.ndarray]) -> None:
         """arrays: as `build` makes them. Raises KeyError or ValueError for others."""
+        if any((arrays[name].dtype.kind, arrays[name].ndim) != (kind, 1) for kind in _KINDS for name in _KINDS[kind]):
+            raise ValueError("arrays of other kinds")
         self._scores, self._rows, self._starts = arrays["scores"], arrays["rows"], arrays["starts"]
-        self._vocabulary = _Vocabulary(arrays["letters"], arrays["ends"])
-        self._columns = arrays["columns"]
+        self._vocabulary, self._columns = _Vocabulary(arrays["letters"], arrays["ends"]), arrays["columns"]
         self.texts, self._average = int(arrays["size"][0]), float(arrays["size"][1])
-        sizes = len(self._rows) == len(self._scores) and len(self._columns) == len(self._starts) - 1 == len(
-            arrays["ends"]
-        )
-        if not sizes or self._starts[-1] != len(self._rows):
-            raise ValueError("columns, rows and scores do not fit together")
+        words, entries = len(self._columns), len(self._rows)
+        fit = (len(self._starts), len(self._vocabulary), len(self._scores)) == (words + 1, words, entries)
+        if not fit or self._starts[-1] != entries:
+            raise ValueError("arrays that do not fit together")
 
     def scores(self, query: str) -> np.ndarray:
         """(texts,) float32; 0 for a text that shares no word with the query. A word that is asked twice counts twice."""
         found = np.zeros(self.texts, np.float32)
         for column in filter(None, map(self._column, tokens(query))):
-            place = slice(*self._starts[column : column + 2])
+            place = slice(self._starts[column], self._starts[column + 1])
             found[self._rows[place]] += self._scores[place]  # no text stands twice in a column
         return found
 

@@ -9,12 +9,11 @@ RRF = 60  # Cormack, Clarke & Buettcher 2009, section 2: it lessens what the fir
 
 def best(scores: np.ndarray, k: int) -> np.ndarray:
     """The places of the k highest of scores (n,), the highest first; of equals the earlier."""
+    among = np.arange(len(scores))
     if k < len(scores):
-        least = np.partition(scores, len(scores) - k)[len(scores) - k]
+        least = np.partition(scores, len(scores) - k)[len(scores) - k] if k else np.inf
         above = np.flatnonzero(scores > least)
         among = np.concatenate([above, np.flatnonzero(scores == least)[: k - len(above)]])
-    else:
-        among = np.arange(len(scores))
     return among[np.lexsort((among, -scores[among]))]
 
 
