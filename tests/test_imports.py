@@ -99,6 +99,12 @@ def test_tasks_know_models_by_their_protocol_only() -> None:
         assert strangers <= {"yanmo.models"}, f"{path}: {strangers}"
 
 
+def test_the_index_takes_vectors_and_never_a_model() -> None:
+    for path in (PACKAGE / "index").glob("*.py"):
+        rooms = {name.split(".")[1] for name in imports(path) if name.startswith("yanmo.")}
+        assert rooms <= {"errors", "files", "settings", "text", "index"}, f"{path}: {rooms}"
+
+
 def test_only_fit_calls_the_loop() -> None:
     users = {
         str(path.relative_to(PACKAGE))
@@ -154,7 +160,7 @@ def test_help_imports_no_torch() -> None:
 def test_core_imports_without_extras() -> None:
     """Every module imports where the extras and the oracles are not installed."""
     modules = [".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__") for path in FILES]
-    blocked = sorted(ORACLES | {"tensorboard", "pyarrow", "zstandard", "gguf", "huggingface_hub"})
+    blocked = sorted(ORACLES | {"tensorboard", "pyarrow", "zstandard", "gguf", "huggingface_hub", "bm25s", "faiss"})
     fresh(
         f"import sys\nfor name in {blocked!r}: sys.modules[name] = None\n"
         f"import importlib\nfor name in {modules!r}: importlib.import_module(name)"

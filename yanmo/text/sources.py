@@ -5,6 +5,7 @@ the texts and the label to `choice`. A fault names its file and line; all faults
 """
 
 import itertools
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -272,6 +273,19 @@ def hashes(paths: Iterable[Path]) -> dict[str, str]:
 def told(found: Mapping[str, Sequence[Path]]) -> str:
     """One line: which files are which part."""
     return ", ".join(f"{name}: {' '.join(map(str, paths))}" for name, paths in found.items())
+
+
+def is_file(word: str) -> bool:
+    """Whether a word of a command line, which may be a long text, is the path of a file."""
+    return os.path.isfile(word)  # noqa: PTH113 (Path's raises for a long text)
+
+
+def is_name(word: str) -> bool:
+    """Whether it looks like one."""
+    return _NAME.fullmatch(word) is not None
+
+
+_NAME = re.compile(r"\S+\.(txt|jsonl?|csv|tsv|parquet)")
 
 
 def read_texts(path: Path) -> list[str]:
