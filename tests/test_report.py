@@ -127,9 +127,9 @@ def test_a_cut_line_and_a_loss_that_is_no_number_are_left_out(folder: Path) -> N
 
 def test_the_baseline_may_win() -> None:
     ours, theirs = {"macro_f1": 0.81}, {"svm": {"macro_f1": 0.856}}
-    assert report.verdict(ours, theirs).startswith("The baseline won: Macro F1 0.8100 against 0.8560")
-    assert report.verdict(theirs["svm"], theirs).startswith("A tie")
-    assert report.verdict({"loss": 2.0}, theirs) == ""
+    assert report.verdict(ours, theirs, "macro_f1").startswith("The baseline won: Macro F1 0.8100 against 0.8560")
+    assert report.verdict(theirs["svm"], theirs, "macro_f1").startswith("A tie")
+    assert report.verdict({"loss": 2.0}, theirs, "") == ""
 
 
 def test_missing_files_are_tolerated(tmp_path: Path) -> None:

@@ -1,17 +1,31 @@
-"""What a learned model must beat, on the same split: the majority label, naive Bayes, and a linear SVM over TF-IDF."""
+"""What a learned model must beat, on the same split: for `classify` the majority label, naive Bayes, and a linear SVM over TF-IDF.
 
-from collections.abc import Sequence
+A task's baselines are a function here and a line in BASELINES.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
-from yanmo.tasks.base import Scores
+from yanmo.tasks.base import Scores, Task
 from yanmo.tasks.linear import vectorizer
 from yanmo.tasks.metrics import classification
 from yanmo.text.clean import language
 from yanmo.text.sources import Example
 
 
-def classify(train: Sequence[Example], test: Sequence[Example], labels: Sequence[str]) -> dict[str, Scores]:
+def beside(
+    task: Task, train: Sequence[Example], test: Sequence[Example], labels: Sequence[str] | None
+) -> dict[str, Scores]:
+    """name -> scores on `test` of each baseline of a task; none where it has none yet."""
+    made = BASELINES.get(task.name)
+    return made(train, test, labels or (), task.settings) if made else {}
+
+
+def classify(
+    train: Sequence[Example], test: Sequence[Example], labels: Sequence[str], settings: Any = None
+) -> dict[str, Scores]:
     """Scores of each baseline on `test`. Takes 1 to 20 seconds for tens of thousands of short rows."""
     from sklearn.naive_bayes import MultinomialNB
     from sklearn.svm import LinearSVC
@@ -27,3 +41,8 @@ def classify(train: Sequence[Example], test: Sequence[Example], labels: Sequence
         "svm": LinearSVC().fit(x, y).predict(z),
     }
     return {name: classification(truths, guess, labels) for name, guess in guesses.items()}
+
+
+# task -> (training rows, rows to be scored, labels, settings of the task) -> baseline -> scores, that of `Task.best` among them
+Baselines = Callable[[Sequence[Example], Sequence[Example], Sequence[str], Any], dict[str, Scores]]
+BASELINES: dict[str, Baselines] = {"classify": classify}

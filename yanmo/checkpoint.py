@@ -21,7 +21,7 @@ from yanmo.models.base import LABELLED, Config, Family, answers, believed, heads
 from yanmo.nn.heads import GENERIC
 from yanmo.nn.init import shapes_only
 from yanmo.nn.kernels import quantised
-from yanmo.tasks.base import Task
+from yanmo.tasks.base import Task, attach
 from yanmo.text import chat as chats
 from yanmo.text import tokenizer as tokenizers
 from yanmo.text.chat import Chat
@@ -176,11 +176,12 @@ def load(
             config = family.settle(config, weights.Opened(tensors))
         rules = _rules(family, config, kind, prefix)
     problem = content.get("problem_type")
-    if kind == "classify" and labels is None and problem not in (None, "single_label_classification"):
+    if kind == "classify" and labels is None and not record.get("task") and (kind, problem) not in task_table.FOREIGN:
+        understood = ", ".join(each for head, each in task_table.FOREIGN if head == kind and each)
         raise ModelError(
-            f"{folder / CONFIG}: problem_type '{problem}' is not implemented yet; only one label of several"
+            f"{folder / CONFIG}: problem_type {brief(problem)} is not implemented yet; known: {understood}"
         )
-    if kind in LABELLED:
+    if kind in LABELLED or labels is not None:
         named = dict(enumerate(labels)) if labels is not None else config.id2label or _numbered(rules, tensors)
         config = replace(config, id2label=named)
     base = {rule.theirs for rule in family.rules(config, "base", prefix)}
@@ -205,13 +206,10 @@ def load(
     tokenizer = held.tokenizer()
     _fits(tokenizer, config, folder)
     task = None
-    if head is None and record.get("task"):
-        task = task_table.restore(record["task"], tokenizer, [config.id2label[i] for i in sorted(config.id2label)])
-    elif head is None and kind == "classify":  # a folder that another tool fine-tuned
-        task = task_table.restore(
-            {"name": "classify"}, tokenizer, [config.id2label[i] for i in sorted(config.id2label)]
-        )
-    if task is not None:
+    made_for = record.get("task") or task_table.FOREIGN.get((kind, problem))  # the second: fine-tuned by another tool
+    if head is None and made_for:
+        task = task_table.restore(made_for, tokenizer, [config.id2label[i] for i in sorted(config.id2label)])
+        attach(model, task, getattr(config, family.width))
         _read_own(task, folder)
     unknown += held.unknown
     return Checkpoint(model, family, kind, tokenizer, task, held.chat(), record, missing, unknown, folder, found.origin)
@@ -342,7 +340,8 @@ def contents(checkpoint: Checkpoint) -> dict[str, str | dict[str, Tensor]]:
     if quantisation:
         extra["quantization_config"] = quantisation
     if checkpoint.head == "classify":
-        extra["problem_type"] = "single_label_classification"
+        problem = checkpoint.task.problem if checkpoint.task is not None else None
+        extra["problem_type"] = problem or "single_label_classification"
     config = replace(checkpoint.config, extra=extra)
     tensors = hf.save(model, rules)
     generic = checkpoint.head not in family.heads

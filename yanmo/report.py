@@ -58,12 +58,22 @@ NAMES = {
 UNSEEN = {"test": "which it never saw in training", "dev": "on which it was not trained, but which may have steered it"}
 MOST_CLASSES = 20  # a larger confusion matrix is shown as the list of its commonest confusions
 MOST_SAMPLES = 10  # evaluations whose samples are shown, from the first to the last
-FOLLOWED = ("loss", "perplexity", "pseudo_perplexity", "bits_per_character", "macro_f1", "accuracy")
+SCORES = (
+    "macro_f1",
+    "accuracy",
+)  # that a chart of the training shows, and that a run is judged by where it does not say
+FOLLOWED = ("loss", "perplexity", "pseudo_perplexity", "bits_per_character", *SCORES)
+HUB = {"accuracy": "accuracy", "macro_f1": "f1"}  # scores that the Hugging Face hub knows, and its names for them
 MOST_POINTS = 200  # a longer curve is shown as means of equal runs of steps
 
 
 def name_of(key: str) -> str:
     return NAMES.get(key, key.replace("_", " ").capitalize())
+
+
+def in_a_sentence(key: str) -> str:
+    name = name_of(key)
+    return name if name[1:2].isupper() else name[:1].lower() + name[1:]
 
 
 def duration(seconds: float) -> str:
@@ -94,7 +104,7 @@ def run_sections(folder: Path) -> list[Section]:
     log = track.read(folder / track.FILE) if (folder / track.FILE).exists() else []
     split, scores = _final(metrics)
     sections = [
-        Section("Result", _result(split, scores, metrics.get("baseline") or {})),
+        Section("Result", _result(split, scores, metrics.get("baseline") or {}, headline(metrics))),
         Section("Classes", _classes(scores)),
         Section("Confusions", _confusions(scores)),
         Section("Training", [*_curves(log), *_evaluations(log)]),
@@ -111,7 +121,7 @@ def run_sections(folder: Path) -> list[Section]:
 def write_run(folder: Path, *, title: str, summary: str = "", sections: Sequence[Section] = ()) -> None:
     """Write the run's report.html; `sections` stand before its own."""
     metrics = _read(folder / "metrics.json")
-    told = summary or verdict(_final(metrics)[1], metrics.get("baseline") or {})
+    told = summary or verdict(_final(metrics)[1], metrics.get("baseline") or {}, headline(metrics))
     write(folder / "report.html", title, told, [*sections, *run_sections(folder)])
 
 
@@ -125,24 +135,25 @@ def _single(scores: Mapping[str, Any]) -> dict[str, int | float]:
     return {key: value for key, value in scores.items() if isinstance(value, (int, float)) and key != "rows"}
 
 
-def _main(scores: Mapping[str, Any]) -> str:
-    return next((key for key in ("macro_f1", "accuracy") if key in scores), "")
+def headline(metrics: Mapping[str, Any]) -> str:
+    """The score that a run is judged by: the one that metrics.json names, or the first of SCORES that it has."""
+    scores = _final(metrics)[1]
+    return str(metrics.get("headline") or next((key for key in SCORES if key in scores), ""))
 
 
-def _best(key: str, baselines: Mapping[str, Any]) -> str:
+def best(key: str, baselines: Mapping[str, Any]) -> str:
     rivals = [name for name in baselines if key in baselines[name]]
     return max(rivals, key=lambda name: float(baselines[name][key]), default="")
 
 
-def verdict(scores: Mapping[str, Any], baselines: Mapping[str, Any]) -> str:
-    """Who won, in a sentence; empty where there is nothing to compare."""
-    key = _main(scores)
-    best = _best(key, baselines)
-    if not key or not best:
+def verdict(scores: Mapping[str, Any], baselines: Mapping[str, Any], key: str) -> str:
+    """Who won by the score `key`, the larger the better, in a sentence; empty where there is nothing to compare."""
+    strongest = best(key, baselines)
+    if key not in scores or not strongest:
         return ""
-    rival = baselines[best]
+    rival = baselines[strongest]
     ours, theirs = float(scores[key]), float(rival[key])
-    pair = f"{name_of(key)} {number(ours)} against {number(theirs)} of the best baseline ({name_of(best)})"
+    pair = f"{name_of(key)} {number(ours)} against {number(theirs)} of the best baseline ({name_of(strongest)})"
     if number(ours) == number(theirs):
         return f"A tie: {pair}. The simpler method is the better choice."
     if ours < theirs:
@@ -152,26 +163,25 @@ def verdict(scores: Mapping[str, Any], baselines: Mapping[str, Any]) -> str:
     return f"The model won: {pair}, {number(ours - theirs)} more.{doubt}"
 
 
-def _headline(scores: Mapping[str, Any], baselines: Mapping[str, Any]) -> Figures:
-    key = _main(scores)
-    best = _best(key, baselines)
+def _figures(scores: Mapping[str, Any], baselines: Mapping[str, Any], key: str) -> Figures:
+    strongest = best(key, baselines)
     told: dict[str, Cell] = {
         name_of(name): score for name, score in _single(scores).items() if name == key or "classes" not in scores
     }
     told |= {"95% interval": span(scores.get("interval"))} if scores.get("interval") else {}
-    told |= {"Best baseline": baselines[best][key]} if best else {}
+    told |= {"Best baseline": baselines[strongest][key]} if strongest else {}
     return Figures(told | ({"Rows": scores["rows"]} if "rows" in scores else {}))
 
 
-def _result(split: str, scores: Mapping[str, Any], baselines: Mapping[str, Any]) -> list[Part]:
-    single, main = _single(scores), _main(scores)
+def _result(split: str, scores: Mapping[str, Any], baselines: Mapping[str, Any], main: str) -> list[Part]:
+    single = _single(scores)
     if not single:
         return []
     where = f"the {split} set" + (f" of {scores['rows']:,} rows" if scores.get("rows") else "")
     everyone = _everyone("The model", scores, baselines)
     parts: list[Part] = [
-        _headline(scores, baselines),
-        Text(verdict(scores, baselines) or f"Measured on {where}, {UNSEEN[split]}."),
+        _figures(scores, baselines, main),
+        Text(verdict(scores, baselines, main) or f"Measured on {where}, {UNSEEN[split]}."),
         _scoreboard(everyone, list(single), f"Scores on {where}."),
     ]
     # The commonest class is far below the rest, and would squeeze their differences out of sight; the table has it.
@@ -235,7 +245,7 @@ def _curves(log: Sequence[Mapping[str, Any]]) -> list[Part]:
 
     train, each = _thin(curve("train", "loss"))
     losses = {name: points for name, points in (("training", train), ("dev", curve("dev", "loss"))) if points}
-    scores = {name_of(key): points for key in ("macro_f1", "accuracy") if (points := curve("dev", key))}
+    scores = {name_of(key): points for key in SCORES if (points := curve("dev", key))}
     thinned = f"Each point of the training loss is the mean of {each} log lines." if each > 1 else ""
     charts = [Lines(losses, "step", "loss", thinned), Lines(scores, "step", "score", "Scores on the dev set.")]
     return [chart for chart in charts if chart.series]
@@ -279,6 +289,7 @@ def _cost(cost: Mapping[str, Any]) -> list[Part]:
 # ---- the model card
 
 PIPELINES = {"ForSequenceClassification": "text-classification", "ForTokenClassification": "token-classification"}
+PIPELINES |= {"ForQuestionAnswering": "question-answering"}
 PIPELINES |= {"ForMaskedLM": "fill-mask", "ForCausalLM": "text-generation", "LMHeadModel": "text-generation"}
 
 
@@ -306,7 +317,8 @@ def card(
         "cost": _cost(metrics.get("cost") or {}),
         "settings": dict(_flat(_read(folder / "settings.yaml"))),
         "table": _scoreboard(_everyone("This model", scores, baselines), list(_single(scores)), ""),
-        "verdict": verdict(scores, baselines),
+        "verdict": verdict(scores, baselines, headline(metrics)),
+        "headline": in_a_sentence(headline(metrics)),
         "weakest": min((scores.get("classes") or {}).items(), key=lambda item: item[1]["f1"], default=None),
         "folder": str(folder),
     }
@@ -325,7 +337,7 @@ def _front(facts: Mapping[str, Any]) -> dict[str, Any]:
         "library_name": facts["library"],
         "pipeline_tag": facts["pipeline"],
         "base_model": base if named else None,
-        "metrics": [metric for metric, key in (("accuracy", "accuracy"), ("f1", "macro_f1")) if key in scores],
+        "metrics": [metric for key, metric in HUB.items() if key in scores],
         "tags": ["yanmo", *filter(None, [facts["config"].get("model_type")])],
         "model-index": _index(facts),
     }

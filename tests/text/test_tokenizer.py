@@ -238,3 +238,26 @@ def test_words_that_can_not_be_added() -> None:
     assert all(
         part in str(caught.value) for part in ("'': it is empty", "'[MASK]': it is a token", "'naïve': it would")
     )
+
+
+def test_marks_become_tokens() -> None:
+    """The tokens of each mark are those that share a character with it; a mark behind the cut, or of nothing, has none."""
+    cutter = tokenizer.train(["the cats ran to the moon", "小猫 跑"] * 3, TokenizerSettings(vocab=100))
+    text = "the cats ran to the moon"
+    spans = [(start, end) for start in range(len(text)) for end in range(start + 1, len(text) + 1)]
+    for before, longest in (((), 100), (("moon cats",), 100), ((), 9), (("moon cats",), 18)):
+        [row] = cutter.tokenise_marked([Example((*before, text), marks=(*spans, (-1, -1)))], longest)
+        [plain] = cutter.tokenise([Example((*before, text))], longest)
+        assert row.ids.tolist() == plain.ids.tolist() and row.places.shape == (len(spans) + 1, 2)
+        assert (row.types is None) == (plain.types is None)
+        cutter.inner.enable_truncation(longest)
+        found = cutter.inner.encode(*before, text)
+        cutter.inner.no_truncation()
+        for (start, end), place in zip([*spans, (-1, -1)], row.places.tolist(), strict=True):
+            own = [
+                token
+                for token, (a, b) in enumerate(found.offsets)
+                if found.sequence_ids[token] == len(before) and a < end and b > start and a < b
+            ]
+            assert place == ([own[0], own[-1] + 1] if own else [-1, -1])
+    assert cutter.tokenise_marked([Example((text,))], 9)[0].places.shape == (0, 2)

@@ -56,7 +56,13 @@ def command(words: Words[Settings]) -> dict[str, Any]:
         [
             row
             for path in given
-            for row in sources.read(path, asked.data.columns, labelled=labelled, learnt=record.get("columns"))
+            for row in sources.read(
+                path,
+                asked.data.columns,
+                form=engine.task.form,
+                labelled=labelled,
+                learnt=record.get("columns"),
+            )
         ]
     )
     with bar(f"scoring {len(rows):,} rows", len(rows), unit="rows") as advance:

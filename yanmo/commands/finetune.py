@@ -7,17 +7,18 @@ from typing import Any
 import torch
 from pydantic import Field
 
-from yanmo import baselines, beginning, evaluation, fit, machine, runs, saving, settings
+from yanmo import baselines, beginning, evaluation, fit, machine, report, runs, saving, settings
 from yanmo.errors import DataError, SettingsError
 from yanmo.job import Job
 from yanmo.models import ModelSettings
 from yanmo.progress import bar, say
 from yanmo.settings import Words
 from yanmo.tasks import TASKS, make, one_of
-from yanmo.tasks.base import Answer
+from yanmo.tasks.base import Answer, Task, attach
 from yanmo.tasks.classify import Settings as Classify
 from yanmo.text import doubts, sources, split
 from yanmo.text.clean import language
+from yanmo.text.forms import FORMS
 from yanmo.text.sources import Data, Example
 from yanmo.text.tokenizer import TokenizerSettings
 from yanmo.train.settings import Train
@@ -51,9 +52,10 @@ def command(words: Words[Settings]) -> dict[str, Any]:
         asked = asked.model_copy(update={"model": run.pinned(asked.model)})
         saving.enough_room(run, beginning.expected(asked.model, asked.tokenizer), asked.train)
         device = machine.prepare(asked.machine)
-        parts = sources.parts(asked.data)
-        rows, inputs = read(asked.data, parts)
-        labels = sources.label_set(rows["train"], str(sources.listed(asked.data.train)[0]))
+        kind = TASKS[asked.task.name][1]
+        parts = sources.parts(asked.data, kind.form)
+        rows, inputs = read(asked.data, parts, kind)
+        labels = kind.learnt(asked.task, rows["train"], str(sources.listed(asked.data.train)[0]))
         job = prepare(asked, rows, labels, run.folder, resuming=run.resuming, device=device)
         task, opened = job.task, job.checkpoint
         prepared = {"train": job.train, "dev": job.dev}
@@ -73,10 +75,11 @@ def command(words: Words[Settings]) -> dict[str, Any]:
         metrics[last] = task.score(answers(last), prepared[last])
         if task.calibrate(rows["train"], prepared["dev"], lambda: answers("dev")):
             for name in sorted({"dev", last}):
-                alone = metrics[name]["macro_f1"]
+                alone = metrics[name][task.best]
                 metrics[name] = {**task.score(answers(name), prepared[name]), "network_alone": alone}
         with bar(f"baselines on the {last} rows"):
-            metrics["baseline"] = baselines.classify(rows["train"], rows[last], labels)
+            metrics["baseline"] = baselines.beside(task, rows["train"], rows[last], labels)
+        metrics["headline"] = task.best
         fit.conclude(job, run, metrics)
     say(verdict(metrics))
     return metrics
@@ -85,7 +88,7 @@ def command(words: Words[Settings]) -> dict[str, Any]:
 def prepare(
     asked: Settings,
     rows: dict[str, list[Example]],
-    labels: list[str],
+    labels: list[str] | None,
     folder: Path,
     *,
     resuming: bool,
@@ -105,7 +108,8 @@ def prepare(
             longest=asked.task.max_length,
             labels=labels,
         )
-        task = make(asked.task, opened.tokenizer, labels)
+        task = make(asked.task, opened.tokenizer, labels or ())
+        attach(opened.model, task, getattr(opened.config, opened.family.width))
         return Job(
             "fine-tuning",
             opened,
@@ -121,26 +125,31 @@ def prepare(
         )
 
 
-def read(data: Data, parts: Mapping[str, Sequence[Path]]) -> tuple[dict[str, list[Example]], dict[str, str]]:
-    """The rows of each part, and the hash of each file. Without dev rows, a tenth of the training rows becomes them, by hash.
+def read(
+    data: Data, parts: Mapping[str, Sequence[Path]], task: type[Task]
+) -> tuple[dict[str, list[Example]], dict[str, str]]:
+    """The rows of each part for a task, and the hash of each file. Without dev rows, a tenth of the training rows becomes them, by hash.
 
     What looks like a mistake in the rows is said; DataError is raised for what can't be meant.
     """
     if (train := sources.listed(data.train)) != parts["train"]:
         say(f"{', '.join(map(str, train))}: {sources.told(parts)}")
+    form = FORMS[task.form]
     with bar("reading"):
         rows = {
-            name: [row for path in paths for row in sources.read(path, data.columns)] for name, paths in parts.items()
+            name: [row for path in paths for row in sources.read(path, data.columns, form=task.form)]
+            for name, paths in parts.items()
         }
-        for doubt in doubts.find(rows):
+        for doubt in doubts.find(rows, classes=task.labelling == "classes", asked=form.asked):
             say(f"warning: {doubt}")
         if "dev" not in rows:
-            rows |= split.split(rows["train"], {"dev": 0.1, "train": 0.9})
-            learnt = {label for row in rows["train"] for label in row.labels}
-            # Where all rows of a label were held out, they are needed to learn from.
-            rare = [row for row in rows["dev"] if not set(row.labels) <= learnt]
-            rows["train"] += rare
-            rows["dev"] = [row for row in rows["dev"] if row not in rare]
+            rows |= split.split(rows["train"], {"dev": 0.1, "train": 0.9}, text=form.together)
+            if task.labelling in ("classes", "tags"):
+                learnt = {label for row in rows["train"] for label in row.labels}
+                # Where all rows of a label were held out, they are needed to learn from.
+                rare = [row for row in rows["dev"] if not set(row.labels) <= learnt]
+                rows["train"] += rare
+                rows["dev"] = [row for row in rows["dev"] if row not in rare]
             if not rows["dev"] or not rows["train"]:
                 count = len(rows["train"]) + len(rows["dev"])
                 raise DataError(
@@ -152,11 +161,18 @@ def read(data: Data, parts: Mapping[str, Sequence[Path]]) -> tuple[dict[str, lis
 def verdict(metrics: dict[str, Any]) -> str:
     """One line: the score on the last split, its interval, and who won."""
     name = "test" if "test" in metrics else "dev"
-    scores, svm = metrics[name], metrics["baseline"]["svm"]
-    low, high = scores["interval"]
-    gap = scores["macro_f1"] - svm["macro_f1"]
-    won = f"{gap:+.4f} against" if gap >= 0 else f"the baseline won: {gap:+.4f} against"
-    return (
-        f"{name}: {scores['rows']:,} rows, accuracy {scores['accuracy']:.4f}, macro F1 {scores['macro_f1']:.4f} "
-        f"[95% {low:.4f} to {high:.4f}]; {won} a linear SVM's {svm['macro_f1']:.4f}"
-    )
+    scores, key = metrics[name], report.headline(metrics)
+    told = [
+        f"{report.in_a_sentence(each)} {scores[each]:.4f}"
+        for each in dict.fromkeys(("accuracy", key))
+        if each in scores
+    ]
+    line = f"{name}: {scores['rows']:,} rows, {', '.join(told)}"
+    if "interval" in scores:
+        line += " [95% {:.4f} to {:.4f}]".format(*scores["interval"])
+    if rival := report.best(key, metrics["baseline"]):
+        theirs = metrics["baseline"][rival][key]
+        gap = scores[key] - theirs
+        won = f"{gap:+.4f} against" if gap >= 0 else f"the baseline won: {gap:+.4f} against"
+        line += f"; {won} {theirs:.4f} of the best baseline ({report.in_a_sentence(rival)})"
+    return line

@@ -5,10 +5,12 @@ from the processor's name. What `yanmo init` writes is what a plan here answers.
 """
 
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -21,6 +23,7 @@ from yanmo.job import Job
 from yanmo.models import find
 from yanmo.progress import say
 from yanmo.settings import Block, put
+from yanmo.tasks import TASKS
 from yanmo.tasks.base import lengths
 from yanmo.text import corpus, sources, tokenizer
 from yanmo.text.clean import language
@@ -67,16 +70,31 @@ class Fit:
 
 def classify(question: Question) -> Plan:
     """Labelled rows: a fresh model beside a linear SVM, or a given one fine-tuned."""
+    if question.base is not None:
+        return supervised(question, "classify")
+    return supervised(
+        question,
+        "classify",
+        {
+            "task.token_dropout": (0.1, "the share of tokens that are hidden while it learns"),
+            "task.svm": (True, "a linear SVM's score is added where held-out rows say that it helps"),
+        },
+    )
+
+
+def supervised(question: Question, name: str, more: Mapping[str, tuple[Any, str]] = MappingProxyType({})) -> Plan:
+    """Rows for a task of TASKS: a fresh model, or a given one fine-tuned. more: settings of this task -> (value, why)."""
+    task = TASKS[name][1]
     data = sources.Data(train=question.path, columns=question.seen.columns)
-    rows, _ = finetune.read(data, sources.parts(data))
-    labels = sources.label_set(rows["train"], str(question.path))
+    rows, _ = finetune.read(data, sources.parts(data, task.form), task)
     texts = [text for row in rows["train"] for text in row.texts]
+    named: dict[str, Any] = {"task.name": name} if name != next(iter(TASKS)) else {}
+    labels = task.learnt(TASKS[name][0](), rows["train"], str(question.path))
     if question.base is None:
-        keys: dict[str, Any] = {
+        keys = named | {
             "model.family": FAMILY,
             "model.config": {"embedding_dropout": 0.1, "ngram_dropout": 0.1, "classifier_dropout": 0.2},
-            "task.token_dropout": 0.1,
-            "task.svm": True,
+            **{key: value for key, (value, _) in more.items()},
             "train.batch_tokens": 2048,
             "train.lr": 5e-4,
             "train.rates": {"embeddings.ngrams": 4.0, "task_head": 2.0},
@@ -88,14 +106,17 @@ def classify(question: Question) -> Plan:
         why = {
             "model.family": f"a fresh {find(FAMILY).about}; for a model that you have: yanmo init ... model.base=FOLDER",
             "model.config": "these dropouts and rates were chosen on held-out reviews (benchmarks/demo.py)",
-            "task.token_dropout": "the share of tokens that are hidden while it learns",
-            "task.svm": "a linear SVM's score is added where held-out rows say that it helps",
+            **{key: reason for key, (_, reason) in more.items()},
             "train.average": "a moving average of the weights is what is scored and kept",
             "train.patience": "evaluations without a new best before it stops",
         }
     else:
-        keys = {"model.base": question.base, "train.batch_tokens": 1024, "train.lr": 3e-5, "train.warmup": 0.1}
-        why = {"train.lr": "a pre-trained model wants small steps"}
+        keys = named | {key: value for key, (value, _) in more.items()}
+        keys |= {"model.base": question.base, "train.batch_tokens": 1024, "train.lr": 3e-5, "train.warmup": 0.1}
+        why = {
+            "train.lr": "a pre-trained model wants small steps",
+            **{key: reason for key, (_, reason) in more.items()},
+        }
     with tempfile.TemporaryDirectory() as folder:
         cutter = _cutter(question, texts, Path(folder), keys)
         keys["task.max_length"], why["task.max_length"] = _longest(cutter, rows["train"], _positions(question.base))
@@ -112,8 +133,13 @@ def classify(question: Question) -> Plan:
     keys["train.epochs"] = round(passes) if passes >= 1 else round(passes, 2)
     minutes = question.minutes * keys["train.epochs"] / chosen.passes
     why["train.epochs"] = f"about {minutes:.1f} minutes here: {chosen.rate:,.0f} tokens a second were measured"
-    counts = {label: sum(label in row.labels for part in rows.values() for row in part) for label in labels}
-    facts = {"rows": sum(map(len, rows.values())), "language": language(texts), "labels": counts}
+    every = [row for part in rows.values() for row in part]
+    counts = Counter(label for row in every for label in row.labels)
+    facts = {
+        "rows": len(every),
+        "language": language(texts),
+        "labels": {label: counts[label] for label in labels or ()},
+    }
     return _plan("finetune", question, keys, why, chosen, facts)
 
 
@@ -150,10 +176,11 @@ def texts(question: Question) -> Plan:
     return _plan("pretrain", question, keys, why, chosen, facts)
 
 
-# what the rows are for -> its plan
+# what the rows are for -> its plan; that of a new task is `partial(supervised, name=...)`, or a function of its own
 PLANS: dict[str, Callable[[Question], Plan]] = {"classify": classify, "match": classify, "texts": texts}
-# what else rows may be for, in words
-LATER = {
+# what rows with labels may be for, in words
+IN_WORDS = {
+    "classify": "labelled texts and pairs (classify)",
     "rate": "numbers on a scale for texts (rate)",
     "tag": "tags of the words of a sentence: names, parts of speech (tag)",
     "relate": "relations of two names (relate)",
@@ -173,9 +200,10 @@ LATER = {
 def plan(question: Question) -> Plan:
     """Raises DataError for rows of a kind that no verb trains on yet; it says what they are."""
     if question.seen.kind not in PLANS:
+        kinds = ", ".join(words for kind, words in IN_WORDS.items() if kind in PLANS)
         raise DataError(
-            f"{question.path}: its rows look like {LATER.get(question.seen.kind, question.seen.kind)}. This version trains: labelled "
-            f"texts and pairs (classify), and text without labels. Where these rows are one of the two, name the columns: "
+            f"{question.path}: its rows look like {IN_WORDS.get(question.seen.kind, question.seen.kind)}. This version trains: {kinds}, "
+            f"and text without labels. Where these rows are one of the two, name the columns: "
             f"data.columns.text=... data.columns.label=... (the file has: {', '.join(question.seen.present)})"
         )
     return PLANS[question.seen.kind](question)

@@ -5,7 +5,8 @@ import io
 import json
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,10 @@ from yanmo.machine import Machine
 from yanmo.progress import bar, say
 from yanmo.settings import Block, Words
 from yanmo.tasks import OBJECTIVES
+from yanmo.tasks.base import Answer, Task
 from yanmo.text import formats, sources
-from yanmo.text.sources import Columns, Example
+from yanmo.text.forms import FORMS
+from yanmo.text.sources import Columns, Example, Given
 
 _FORMATS = (".csv", ".tsv", ".jsonl", ".json")
 
@@ -37,7 +40,7 @@ class Settings(Block):
     machine: Machine = Field(default_factory=Machine)
 
 
-def predict(run: str | Path, texts: Sequence[str]) -> list[dict[str, Any]]:
+def predict(run: str | Path, texts: Sequence[Given]) -> list[dict[str, Any]]:
     """The answers of a run for texts. (For many calls, keep the Engine: `yanmo.load(run).predict(texts)`.)"""
     return load(run).predict(list(texts))
 
@@ -62,21 +65,22 @@ def command(words: Words[Settings]) -> None:
             f"{formats.absent(wrong[0])}. A text itself comes by standard input: echo TEXT | yanmo predict {asked.run}"
         )
     engine = opened(asked.run, asked.machine)
-    learnt = engine.checkpoint.record.get("columns")
+    task = engine.task
+    assert task is not None  # noqa: S101 (opened)
+    how: dict[str, Any] = {"form": task.form, "labelled": False, "learnt": engine.checkpoint.record.get("columns")}
     rows = (
-        [row for path in given for row in sources.read(path, asked.data.columns, labelled=False, learnt=learnt)]
+        [row for path in given for row in sources.read(path, asked.data.columns, **how)]
         if given
-        else _standard_input()
+        else _standard_input(task)
     )
-    assert engine.task is not None  # noqa: S101 (opened)
-    prepared = engine.task.prepare([Example(row.texts, (), row.id, row.file, row.line) for row in rows])
+    prepared = task.prepare([replace(row, labels=()) for row in rows])
     with bar(f"predicting {len(rows):,} rows", len(rows), unit="rows") as advance:
-        answers = evaluation.answers(engine.model, engine.task, prepared, device=engine.device, advance=advance)
-    flat = [{"text": " ".join(row.texts), **answer} for row, answer in zip(rows, answers, strict=True)]
-    text = _format(flat, asked.out.suffix.lower() if asked.out else ".jsonl" if words.json else "plain")
+        answers = evaluation.answers(engine.model, task, prepared, device=engine.device, advance=advance)
+    texts = [" ".join(row.texts) for row in rows]
+    text = _format(task, texts, answers, asked.out.suffix.lower() if asked.out else ".jsonl" if words.json else "plain")
     if asked.out:
         files.write_file(asked.out, text)
-        say(f"{asked.out}: {len(flat):,} answers")
+        say(f"{asked.out}: {len(rows):,} answers")
     else:
         sys.stdout.write(text)
 
@@ -91,23 +95,33 @@ def opened(run: Path, asked: Machine) -> Engine:
     return engine
 
 
-def _standard_input() -> list[Example]:
+def _standard_input(task: Task) -> list[Example]:
+    """A text a line; where a task needs two, a tab between them."""
+    two = len(FORMS[task.form].needed) == 2
     found = sources.decode(sys.stdin.buffer, "standard input")
-    return [Example((text,), (), f"stdin:{line}", "stdin", line) for line, text in found if text.strip()]
+    lines = [(line, text.split("\t", 1) if two else text) for line, text in found if text.strip()]
+    return sources.given(lines, task.form, "stdin")
 
 
-def _format(rows: Sequence[dict[str, Any]], kind: str) -> str:
+def _format(task: Task, texts: Sequence[str], answers: Sequence[Answer], kind: str) -> str:
+    if kind not in ("plain", ".csv", ".tsv"):
+        rows = zip(texts, answers, strict=True)
+        return "".join(json.dumps({"text": text, **answer}, ensure_ascii=False) + "\n" for text, answer in rows)
+    found = [task.cells(answer) for answer in answers]
     if kind == "plain":
-        return "".join(f"{row['label']}\t{max(row['probabilities'].values()):.4f}\t{row['text']}\n" for row in rows)
-    if kind not in (".csv", ".tsv"):
-        return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    cells = [["text", "label", "probability"]]
-    cells += [[safe(row["text"]), safe(row["label"]), f"{max(row['probabilities'].values()):.6f}"] for row in rows]
+        told = (_words(cells, 4) for cells in found)
+        return "".join("\t".join([*words, text]) + "\n" for words, text in zip(told, texts, strict=True))
+    cells = [["text", *(found[0] if found else ())]]
+    cells += [[safe(word) for word in (text, *_words(row, 6))] for text, row in zip(texts, found, strict=True)]
     if kind == ".tsv":  # as `sources` reads it: quotes are text, so tabs and line ends can't be
         return "".join("\t".join(" ".join(cell.split()) for cell in row) + "\n" for row in cells)
     buffer = io.StringIO()
     csv.writer(buffer, lineterminator="\n").writerows(cells)
     return buffer.getvalue()
+
+
+def _words(cells: Mapping[str, str | float], digits: int) -> list[str]:
+    return [f"{value:.{digits}f}" if isinstance(value, float) else str(value) for value in cells.values()]
 
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠")

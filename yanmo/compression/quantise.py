@@ -14,6 +14,7 @@ from torch import nn
 from yanmo.errors import ModelError, gather
 from yanmo.nn.kernels.quantised import QuantisedLinear
 from yanmo.nn.surgery import swap
+from yanmo.tasks.base import OWN
 
 Model = TypeVar("Model")
 
@@ -26,7 +27,12 @@ def quantise(model: nn.Module, keep: Collection[str] = ()) -> list[str]:
     derives from it may use its weight in another way. ModelError for a name in `keep` that is no linear layer, for a
     weight that is not finite, and when nothing is left to replace.
     """
-    linear = {name: module for name, module in model.named_modules() if type(module) is nn.Linear}
+    linear = {
+        name: module
+        for name, module in model.named_modules()
+        if type(module) is nn.Linear
+        and not name.startswith(f"{OWN}.")  # a task's own layers are kept apart from the model's
+    }
     unknown = [repr(name) for name in keep if name not in linear]
     gather(unknown, "these layers can't be kept, for the model has no linear layer of that name:", ModelError)
     kept = {*keep, *_tied(model, linear)}

@@ -16,7 +16,7 @@ from yanmo.models.base import BY_TOKEN, LANGUAGE, Memory, Model
 from yanmo.tasks.base import Answer, Task, lengths
 from yanmo.text.batches import Batch, Key, Run, once, pack
 from yanmo.text.chat import Messages
-from yanmo.text.sources import Example
+from yanmo.text.sources import Example, Given, given
 from yanmo.text.tokenizer import Tokenizer
 
 _LONGEST = 512  # tokens of a text to embed, where neither the folder nor the model sets an end
@@ -41,16 +41,14 @@ class Engine:
         self.tokenizer: Tokenizer = opened.tokenizer
         self.task: Task | None = opened.task
 
-    def predict(self, texts: Sequence[str | tuple[str, ...]]) -> list[Answer]:
-        """The task's answer for each text (or tuple of texts). Raises ModelError for a folder without a task."""
+    def predict(self, texts: Sequence[Given]) -> list[Answer]:
+        """The task's answer for each text, tuple of texts (a pair; a question and its context) or row of fields by name. Raises
+        ModelError for a folder without a task, DataError for what the task can't read."""
         if self.task is None:
             raise ModelError(
                 "this folder was made for no task, so it predicts nothing; fine-tune it first: yanmo finetune model.base=FOLDER ..."
             )
-        rows = [
-            Example((text,) if isinstance(text, str) else tuple(text), (), str(i), "given", i)
-            for i, text in enumerate(texts, 1)
-        ]
+        rows = given(enumerate(texts, 1), self.task.form, "given")
         return evaluation.answers(self.model, self.task, self.task.prepare(rows), device=self.device) if rows else []
 
     @overload

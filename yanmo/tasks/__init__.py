@@ -24,7 +24,12 @@ OBJECTIVES: dict[str, tuple[Any, Any]] = {
     "combined": (combined.Settings, combined.Combined),
 }
 # name -> (settings, what is made of settings, tokeniser and labels)
-TASKS = {"classify": (classify.Settings, classify.Classify)}
+TASKS: dict[str, tuple[Any, Any]] = {"classify": (classify.Settings, classify.Classify)}
+# The record of the task that a folder of another tool is made for: (kind of its head, config.json's problem_type) -> record.
+FOREIGN: dict[tuple[str, str | None], Mapping[str, Any]] = {
+    ("classify", None): {"name": "classify"},
+    ("classify", "single_label_classification"): {"name": "classify"},
+}
 # What a family learns by, its own objective first, where that is not all that its heads admit in the order above.
 OWN = {"t5": ("span", "denoise"), "mt5": ("span", "denoise"), "yanmo-autoencoder": ("denoise",)}
 
@@ -67,7 +72,8 @@ def make(settings: Any, tokenizer: Tokenizer, labels: Sequence[str] = ()) -> Tas
     if settings.name in OBJECTIVES:
         objective: Task = OBJECTIVES[settings.name][1](settings, tokenizer)
         return objective
-    return TASKS[settings.name][1](settings, tokenizer, labels)
+    task: Task = TASKS[settings.name][1](settings, tokenizer, labels)
+    return task
 
 
 def restore(record: Mapping[str, Any], tokenizer: Tokenizer, labels: Sequence[str] = ()) -> Task:

@@ -1,17 +1,20 @@
 """The Task protocol: Examples -> Batch, model output -> loss, model output -> answers, answers -> scores.
 
 A pre-training objective is a Task whose labels come from the text itself. Training, evaluation, distillation and the engine know
-nothing of a task beyond this page; a task knows nothing of them, and of a model only `models.base.Model`.
+nothing of a task beyond this page; a task knows nothing of them, and of a model only `models.base.Model`. A task's class derives from
+Task, and says only what is different with it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
-from torch import Tensor
+from torch import Tensor, nn
 
+from yanmo.errors import ModelError
 from yanmo.models.base import Model
+from yanmo.settings import Block
 from yanmo.text.batches import Batch, Drawn, Key
 from yanmo.text.sources import Example
 
@@ -28,10 +31,29 @@ Answer = dict[str, Any]  # one row's answer, ready for JSON
 Scores = dict[str, Any]  # names -> numbers, or nested; ready for JSON
 
 
+# What the labels of a task's rows are: each of a set that a row bears, a tag of a set for each word, a number, words of a text, or none.
+Labelling = Literal["classes", "tags", "numbers", "words", "none"]
+
+
 class Task(Protocol):
     name: str
     head: str  # the head kind that the model must carry
     best: str  # the score that chooses a checkpoint: the larger the better, or the smaller when it begins with "-"
+    form: str = "labelled"  # of the rows that it reads (a key of `text.forms.FORMS`)
+    labelling: Labelling = "none"
+    problem: str | None = None  # what Hugging Face calls it (`problem_type`), where its head is "classify"
+    settings: Block
+    module: nn.Module | None = None  # what `own` made, once the task has a model
+
+    @classmethod
+    def learnt(cls, settings: Any, examples: Sequence[Example], where: str) -> list[str] | None:
+        """The labels that the head answers with, by the training rows of a file; None for a head that answers with none. Raises
+        DataError for rows that can't be learnt from."""
+        return None
+
+    def own(self, width: int) -> nn.Module | None:
+        """Parameters of the task's own, trained with the model's, whose states have this width."""
+        return None
 
     def prepare(self, examples: Sequence[Example]) -> list[Example]:
         """Tokenise, once. Faults in the rows (an unknown label) are gathered into one DataError."""
@@ -45,22 +67,45 @@ class Task(Protocol):
         """An answer per row of the batch, in its order."""
 
     def score(self, answers: Sequence[Answer], examples: Sequence[Example]) -> Scores:
-        """Answers against the labels that the examples carry."""
+        """Answers against the labels that the examples carry. An "interval" is [low, high] of the score `best`."""
+
+    def cells(self, answer: Answer) -> Mapping[str, str | float]:
+        """An answer as the columns of a table, which also make its one line of plain text."""
+        return {name: value for name, value in answer.items() if isinstance(value, (str, int, float))}
 
     def calibrate(
         self, train: Sequence[Example], dev: Sequence[Example], answers: Callable[[], Sequence[Answer]]
     ) -> bool:
         """Fit what the task adds to a trained model (thresholds, a mix), where it adds something: answers() gives the model's own on
         the dev rows. Returns whether answers will be different from now on."""
+        return False
 
     def tensors(self) -> dict[str, Tensor]:
-        """What the task owns beside the model; kept in heads.safetensors."""
+        """What the task owns beside the model; kept in heads.safetensors. By default its module's."""
+        return {} if self.module is None else dict(self.module.state_dict())
 
     def take(self, tensors: dict[str, Tensor]) -> None:
-        """Take back what `tensors` gave."""
+        """Take back what `tensors` gave. Raises ModelError for what does not fit."""
+        if self.module is not None:
+            try:
+                self.module.load_state_dict(tensors)
+            except RuntimeError as error:
+                raise ModelError(f"heads.safetensors does not fit the task '{self.name}': {error}") from None
 
     def record(self) -> Mapping[str, Any]:
         """What a run folder keeps so that `tasks.restore` makes the same task again."""
+        return self.settings.model_dump(mode="json")
+
+
+OWN = "task_own"  # what a task's module is called in a model
+
+
+def attach(model: nn.Module, task: Task, width: int) -> None:
+    """Make what the task owns a part of the model, so that it goes wherever the model's parameters go: to the device, the optimiser, the
+    average, the training state. A folder keeps it apart (`Task.tensors`)."""
+    task.module = task.own(width)
+    if task.module is not None:
+        model.add_module(OWN, task.module)
 
 
 def lengths(examples: Sequence[Example]) -> np.ndarray:

@@ -13,10 +13,10 @@ from yanmo.errors import DataError, gather, some
 from yanmo.models.base import Model
 from yanmo.settings import Block
 from yanmo.tasks import linear, metrics
-from yanmo.tasks.base import Answer, Loss, Scores, ids_of
+from yanmo.tasks.base import Answer, Loss, Scores, Task, ids_of
 from yanmo.tasks.linear import LinearEvidence
 from yanmo.text.batches import Batch, Key, pack
-from yanmo.text.sources import Example
+from yanmo.text.sources import Example, label_set
 from yanmo.text.tokenizer import Tokenizer
 
 
@@ -28,12 +28,15 @@ class Settings(Block):
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="how much of the truth is spread over all labels")
 
 
-class Classify:
+class Classify(Task):
     """Cross-entropy over `labels`. The order of `labels` is the order of the head's outputs."""
 
     name = "classify"
     head = "classify"
     best = "macro_f1"
+    labelling = "classes"
+    problem = "single_label_classification"
+    settings: Settings
 
     def __init__(self, settings: Settings, tokenizer: Tokenizer, labels: Sequence[str]) -> None:
         self.settings = settings
@@ -42,6 +45,10 @@ class Classify:
         self.ordinary = ~np.isin(np.arange(tokenizer.size), tokenizer.special)
         self.evidence: LinearEvidence | None = None
         self.numbers = {label: number for number, label in enumerate(labels)}
+
+    @classmethod
+    def learnt(cls, settings: Any, examples: Sequence[Example], where: str) -> list[str]:
+        return label_set(examples, where)
 
     def prepare(self, examples: Sequence[Example]) -> list[Example]:
         several = [f"{e.where}: {', '.join(e.labels)}" for e in examples if len(e.labels) > 1]
@@ -113,6 +120,9 @@ class Classify:
         guesses = np.array([self.numbers[a["label"]] for a in answers])
         return metrics.classification(truths, guesses, self.labels)
 
+    def cells(self, answer: Answer) -> Mapping[str, str | float]:
+        return {"label": answer["label"], "probability": max(answer["probabilities"].values())}
+
     def calibrate(
         self, train: Sequence[Example], dev: Sequence[Example], answers: Callable[[], Sequence[Answer]]
     ) -> bool:
@@ -132,6 +142,3 @@ class Classify:
 
     def take(self, tensors: dict[str, Tensor]) -> None:
         self.evidence = LinearEvidence(tensors)
-
-    def record(self) -> Mapping[str, Any]:
-        return self.settings.model_dump(mode="json")

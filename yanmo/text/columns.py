@@ -5,7 +5,7 @@ Knows the first row of a file, and what to say where it has no such columns.
 
 import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,37 +23,51 @@ class Columns(Block):
 
 
 # Names that people give their columns, tried in this order. A second text is read only where it is asked for.
-COLUMNS = {"text": (*USUAL["text"], *LESS_USUAL, *USUAL["question"]), "pair": (), "label": USUAL["label"]}
+COLUMNS: Mapping[str, tuple[str, ...]] = {
+    "text": (*USUAL["text"], *LESS_USUAL, *USUAL["question"]),
+    "pair": (),
+    "label": USUAL["label"],
+}
 _NOTE = re.compile(r"sep=.?", re.IGNORECASE)
 _UNNAMED = re.compile(r"column\d+")  # how `formats` calls what has no name
 
 
 def choose(
-    row: Mapping[str, Any], columns: Columns, path: Path, labelled: bool, learnt: Mapping[str, str | None]
-) -> dict[str, list[str]]:
-    """{"texts", "label": the columns of a file with this first row}. With `labelled` the label must be there. learnt: the columns that a
-    model was trained on. Raises DataError for what is missing."""
+    row: Mapping[str, Any],
+    columns: Columns,
+    path: Path,
+    usual: Mapping[str, Sequence[str]],
+    needed: Collection[str],
+    learnt: Mapping[str, str | None],
+) -> dict[str, str]:
+    """ "text", "pair", "label" -> the column that it is in a file with this first row, where there is one.
+
+    usual: the names of each that are looked for where the settings name none. needed: those that must be there. learnt: the columns that
+    a model was trained on. Raises DataError for what is missing."""
     if note := next((cell for cell in (*row, *row.values()) if _NOTE.fullmatch(str(cell))), None):
         raise DataError(f"{path}:1: '{note}' is a note for Excel, no header and no row. Remove this line")
-    faults = []
-
-    def one(kind: str, wanted: str | None, needed: bool) -> list[str]:
-        usual = (*filter(None, [learnt.get(kind)]), *COLUMNS[kind]) if wanted is None else (wanted,)
-        for name in usual:
-            for present in row:
-                if present == name or (wanted is None and present.lower() == name):
-                    return [present]
-        if needed or wanted is not None:
-            faults.append(_missing(kind, wanted, [*row]))
-        return []
-
-    chosen = {
-        "texts": one("text", columns.text, True) + one("pair", columns.pair, learnt.get("pair") is not None),
-        "label": one("label", columns.label, labelled),
-    }
-    if faults and (other := _other_table(row, path)):
+    faults, chosen = [], {}
+    for kind, wanted in columns.model_dump().items():
+        names = (*filter(None, [learnt.get(kind)]), *usual[kind]) if wanted is None else (wanted,)
+        there = (
+            present
+            for name in names
+            for present in row
+            if present == name or (wanted is None and present.lower() == name)
+        )
+        if (found := next(there, None)) is not None:
+            chosen[kind] = found
+        elif wanted is not None or kind in needed or (kind == "pair" and learnt.get(kind) is not None):
+            faults.append(_missing(kind, (usual[kind] or (kind,))[0], wanted, [*row]))
+    if faults and (other := _other_table(row, path, usual)):
         raise DataError(f"{path}:1: {other}")
-    if faults and columns == Columns() and "text" in row and any(_UNNAMED.fullmatch(name) for name in row):
+    if (
+        faults
+        and columns == Columns()
+        and usual is COLUMNS
+        and "text" in row
+        and any(_UNNAMED.fullmatch(name) for name in row)
+    ):
         raise DataError(
             f"{path}:1: no header with a known name, and no column that looks like labels. Name the columns in line 1: text, label"
         )
@@ -63,15 +77,16 @@ def choose(
     return chosen
 
 
-def _missing(kind: str, wanted: str | None, there: list[str]) -> str:
+def _missing(kind: str, called: str, wanted: str | None, there: list[str]) -> str:
+    """kind: a key of the settings; called: what such a column is usually called."""
     has = f"the file has: {', '.join(there)}"
-    near = difflib.get_close_matches(wanted or kind, there, n=1)
+    near = difflib.get_close_matches(wanted or called, there, n=1)
     if wanted:
         hint = f"Did you mean data.columns.{kind}={near[0]}?" if near else f"Name another with data.columns.{kind}=..."
         return f"no column '{wanted}'; {has}. {hint}"
     if kind == "label" and len(there) == 1:
-        return f"no column for the label; {has}. Rows without labels are answered by `yanmo predict`, not trained on or scored"
-    return f"no column for the {kind}; {has}. Call it '{kind}', or name it: data.columns.{kind}={near[0] if near else '...'}"
+        return f"no column for the {called}; {has}. Rows without labels are answered by `yanmo predict`, not trained on or scored"
+    return f"no column for the {called}; {has}. Call it '{called}', or name it: data.columns.{kind}={near[0] if near else '...'}"
 
 
 _SEPARATORS = {
@@ -82,11 +97,11 @@ _SEPARATORS = {
 }
 
 
-def _other_table(row: Mapping[str, Any], path: Path) -> str:
+def _other_table(row: Mapping[str, Any], path: Path, usual: Mapping[str, Sequence[str]]) -> str:
     """Why a table has not the columns that it seems to have; "" where that is not seen."""
     if len(row) == 1 and path.suffix.lower() in (".csv", ".tsv"):
         line = "\n".join(map(str, *row.items()))
         return next((said for sign, said in _SEPARATORS.items() if sign in line), "")
-    if "tokens" in row and "tags" in row:
+    if usual is COLUMNS and "tokens" in row and "tags" in row:
         return "these rows are words with tags; expected a text and a label (tagging is no task yet)"
     return ""

@@ -6,7 +6,7 @@ What can't be meant (texts and labels in each other's place) is a DataError, the
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 
 from yanmo.errors import DataError, some
 from yanmo.text.sources import Example
@@ -17,14 +17,22 @@ _MANY = 50  # labels; fewer may well have one row each
 _DECIMAL = re.compile(r"([+-]?\d+)\.0+")
 
 
-def find(parts: Mapping[str, Sequence[Example]]) -> list[str]:
-    """Of the rows of train, dev and test. Raises DataError for what can't be meant."""
+def find(
+    parts: Mapping[str, Sequence[Example]],
+    *,
+    classes: bool = True,
+    asked: Callable[[Example], Hashable] = lambda row: row.texts,
+) -> list[str]:
+    """Of the rows of train, dev and test. classes: are their labels classes, each of many rows? asked: what a row asks; one that is asked
+    in two parts is a leak. Raises DataError for what can't be meant."""
     train = parts["train"]
-    _refuse_swapped(train)
-    found = [*_alike(train), *_rare(train)]
+    found = []
+    if classes:
+        _refuse_swapped(train)
+        found += [*_alike(train), *_rare(train)]
     for name, rows in parts.items():
         if name != "train":
-            found += _shared(train, rows, name)
+            found += _shared(train, rows, name, asked)
     return found
 
 
@@ -75,9 +83,11 @@ def _rare(rows: Sequence[Example]) -> list[str]:
     return [f"labels with hardly a row to learn from: {_few(places)}; a slip of the pen?"] if rare else []
 
 
-def _shared(train: Sequence[Example], rows: Sequence[Example], name: str) -> list[str]:
-    known = {row.texts for row in train}
-    both = [row for row in rows if row.texts in known]
+def _shared(
+    train: Sequence[Example], rows: Sequence[Example], name: str, asked: Callable[[Example], Hashable]
+) -> list[str]:
+    known = set(map(asked, train))
+    both = [row for row in rows if asked(row) in known]
     if not both:
         return []
     if len(both) == len(rows) and {row.where for row in rows} <= {row.where for row in train}:

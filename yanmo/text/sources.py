@@ -5,10 +5,9 @@ the texts and the label to `choice`. A fault names its file and line; all faults
 """
 
 import itertools
-import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +19,11 @@ from yanmo.errors import DataError, gather, some
 from yanmo.progress import say
 from yanmo.settings import Block
 from yanmo.text import formats
-from yanmo.text.columns import COLUMNS, choose
 from yanmo.text.columns import Columns as Columns
+from yanmo.text.columns import choose
 from yanmo.text.formats.base import Fault, decoded
 from yanmo.text.formats.tables import MOST_LABELS
+from yanmo.text.forms import FORMS, Form, Mark, Picked, Unfit
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,6 +39,10 @@ class Example:
         None  # (length,) the row's token ids with special tokens, once it is tokenised or comes from a shard
     )
     types: np.ndarray | None = None  # (length,) the segment of each token; None means all 0
+    marks: tuple[Mark, ...] = ()  # characters (from, to) of the last text that the labels speak of
+    places: np.ndarray | None = (
+        None  # (marks, 2) the tokens (from, to) that the marks are, once tokenised; -1 of one that is none
+    )
 
     @property
     def where(self) -> str:
@@ -59,53 +63,106 @@ class Data(Block):
 _LINES = ("text", "label text")  # the formats of one text a line, which only the task tells apart
 _TABLES = ("csv", "tsv", "tabs")
 _NUMBER = re.compile(r"-?[0-9]{1,18}")
+_SHOWN = 5  # mended rows that are named
 
 
 def read(
-    path: Path, columns: Columns | None = None, *, labelled: bool = True, learnt: Mapping[str, str | None] | None = None
+    path: Path,
+    columns: Columns | None = None,
+    *,
+    form: str = "labelled",
+    labelled: bool = True,
+    learnt: Mapping[str, str | None] | None = None,
 ) -> list[Example]:
-    """All rows of a file. With `labelled`, a row without a label is a fault; without it, labels are read where they stand.
-    learnt: the columns that a model was trained on, looked for where the settings name none.
+    """All rows of a file, of a form of FORMS. With `labelled`, a row without a label is a fault; without it, labels are read where they
+    stand. learnt: the columns that a model was trained on, looked for where the settings name none. What is mended in rows is said.
 
     Raises DataError (file, line, column, expected, fix) for a missing file or column, an empty file, bad UTF-8, a broken row.
     """
-    columns = columns or Columns()
+    columns, asked = columns or Columns(), FORMS[form]
     named = {*(columns.text, columns.pair, columns.label), *(learnt or {}).values()}
     kind = formats.recognise(path).format
     if kind in _LINES:
-        kind = "label text" if labelled else "text"
+        kind = asked.lines if labelled else "text"
     rows = formats.raw(path, format=kind, columns=[name for name in named if name])
     first = next(rows, None)
     if first is None:
         empty = ", not a byte is in it" if not formats.container(path).stat().st_size else ""
         raise DataError(f"{path}: the file has no rows{empty}. Expected one row a line.")
-    names = choose(first.fields, columns, path, labelled, learnt or {})
+    needed = (*asked.needed, "label") if labelled and asked.bears else asked.needed
+    picked = choose(first.fields, columns, path, asked.columns, needed, learnt or {})
     if labelled and kind in _TABLES and first.line == 1:
         say(f"{path}: line 1 is no header; by what is in them the columns are taken for {', '.join(first.fields)}")
-    faults: list[str] = []
-    examples: list[Example] = []
+    found = _Read(path, asked)
     for row in itertools.chain([first], rows):
-        texts = [row.fields.get(name) for name in names["texts"]]
-        label = row.fields.get(names["label"][0]) if names["label"] else None
-        several = label if isinstance(label, list) else [label]
-        nested = [(name, text) for name, text in zip(names["texts"], texts, strict=True) if not _plain(text)]
-        nested += [(names["label"][0], label) for one in several if not _plain(one)]
-        words = tuple(map(_word, texts))
-        labels = tuple(word for one in several if (word := _word(one)))
-        where = f"{path}:{row.line}"
-        if nested:
-            name, value = nested[0]
-            shown = json.dumps(value, ensure_ascii=False)
-            faults.append(f"{where}: column '{name}' holds {shown:.60}; expected a word or number alone")
-        elif labelled and not any(words):
-            faults.append(f"{where}: column '{names['texts'][0]}' is empty; remove the row")
-        elif labelled and not labels:
-            faults.append(f"{where}: column '{names['label'][0]}' is empty; give the row a label or remove it")
-        else:
-            examples.append(Example(words, labels, f"{path.name}:{row.line}", str(path), row.line))
+        found.take(row, picked, labelled)
+    examples, faults = found.examples, found.faults
     if kind == "label text" and len({e.labels for e in examples}) > min(MOST_LABELS, max(2, len(examples) // 2)):
         raise DataError(f"{path}: {_no_labels(examples)}")
     gather(faults, f"{path}: {len(faults):,} of {some(len(faults) + len(examples), 'row')} can't be used:", DataError)
+    found.tell()
+    return examples
+
+
+@dataclass
+class _Read:
+    """What was read of a file."""
+
+    path: Path
+    form: Form
+    examples: list[Example] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
+    mended: dict[str, list[str]] = field(default_factory=dict)  # rule -> where it was needed
+
+    def take(self, row: formats.Row, picked: Picked, labelled: bool) -> None:
+        name = str(row.fields[self.form.id]) if self.form.id in row.fields else ""
+        where = f"{self.path}:{row.line}" + (f" ({name})" if name else "")
+        try:
+            parsed = self.form.read(row.fields, picked, labelled)
+        except Unfit as fault:
+            if fault.rule:
+                self.mended.setdefault(fault.rule, []).append(where)
+            else:
+                self.faults.append(f"{where}: {fault}")
+            return
+        if parsed.mended:
+            self.mended.setdefault(parsed.mended, []).append(where)
+        id = name or f"{self.path.name}:{row.line}"
+        self.examples.append(Example(parsed.texts, parsed.labels, id, str(self.path), row.line, marks=parsed.marks))
+
+    def tell(self) -> None:
+        """Say what was mended. Raises DataError where that is too much for slips."""
+        for rule, places in self.mended.items():
+            shown = ", ".join(places[:_SHOWN]) + (", ..." if len(places) > _SHOWN else "")
+            told = f"{self.path}: {rule}: {some(len(places), 'row')} of {len(self.examples):,} ({shown})"
+            if 2 * len(places) > len(self.examples) and len(places) > _SHOWN:
+                raise DataError(f"{told}. Are the columns the right ones, and places counted in characters from 0?")
+            say(told)
+
+
+Given = str | Sequence[str] | Mapping[str, Any]
+
+
+def given(rows: Iterable[tuple[int, Given]], form: str, file: str) -> list[Example]:
+    """Rows without labels that stand in no table, each with its number: a text, its texts (a pair; a question and its context), or its
+    fields by name. Raises DataError for what is not of the form."""
+    asked, examples, faults = FORMS[form], [], []
+    for line, row in rows:
+        texts = row if isinstance(row, Mapping) else (row,) if isinstance(row, str) else tuple(row)
+        try:
+            if isinstance(texts, Mapping):
+                parsed = asked.read(texts, choose(texts, Columns(), Path(file), asked.columns, asked.needed, {}), False)
+            elif len(asked.needed) <= len(texts) <= 2:
+                fields = dict(zip(("text", "pair"), texts, strict=False))
+                parsed = asked.read(fields, {name: name for name in fields}, False)
+            else:
+                raise Unfit(
+                    f"{some(len(texts), 'text')}; expected {'two' if len(asked.needed) == 2 else 'one, or a pair'}"
+                )
+            examples.append(Example(parsed.texts, (), f"{file}:{line}", file, line, marks=parsed.marks))
+        except Unfit as fault:
+            faults.append(f"{file}:{line}: {fault}")
+    gather(faults, f"{some(len(faults), 'row')} can't be answered:", DataError)
     return examples
 
 
@@ -125,15 +182,6 @@ def _at_the_end(examples: Sequence[Example]) -> str:
     return f". They seem to end with labels ({shown}): put these first, or a tab before them and name the file .tsv"
 
 
-def _plain(value: Any) -> bool:
-    return not isinstance(value, (list, dict))
-
-
-def _word(value: Any) -> str:
-    """ "" of what is not there; NaN is what pandas makes of it."""
-    return "" if value is None or value != value else str(value).strip()
-
-
 def present(paths: Sequence[Path]) -> None:
     """Raise one DataError for all files that are not there, before the first of them is read."""
     missing = [formats.absent(path) for path in paths if not formats.container(path).exists()]
@@ -150,9 +198,9 @@ def listed(paths: Path | list[Path] | None) -> list[Path]:
     return paths if isinstance(paths, list) else [paths] if paths else []
 
 
-def parts(data: Data) -> dict[str, list[Path]]:
-    """The files of train, dev and test. A folder or archive stands for its part of that name (see `formats.splits`); as the only
-    `train` also for its dev and test parts, where these are not named.
+def parts(data: Data, form: str = "labelled") -> dict[str, list[Path]]:
+    """The files of train, dev and test, whose rows are of this form. A folder or archive stands for its part of that name (see
+    `formats.splits`); as the only `train` also for its dev and test parts, where these are not named.
 
     Raises DataError for a path that is not there, or a folder without the part.
     """
@@ -162,7 +210,7 @@ def parts(data: Data) -> dict[str, list[Path]]:
     if len(train := listed(data.train)) == 1 and formats.is_set(train[0]):
         whole = formats.splits(train[0])
         found |= {name: whole[name] for name in PARTS if name in whole and name not in given}
-        if "test" not in given and not all(_has_labels(path, data.columns) for path in found.get("test", ())):
+        if "test" not in given and not all(_has_labels(path, data.columns, form) for path in found.get("test", ())):
             say(f"{' '.join(map(str, found.pop('test')))}: no labels, so nothing is scored on it")
     return found
 
@@ -198,11 +246,11 @@ _MODEL = {
 _STANDS_FOR = {"train": ("train",), "dev": ("dev",), "test": ("test", "dev")}
 
 
-def _has_labels(path: Path, columns: Columns) -> bool:
-    if formats.recognise(path).format in _LINES:
+def _has_labels(path: Path, columns: Columns, form: str) -> bool:
+    if not FORMS[form].bears or formats.recognise(path).format in _LINES:
         return True
     first = next(formats.raw(path, [], columns=[columns.label] if columns.label else []), None)
-    names = (columns.label,) if columns.label else COLUMNS["label"]
+    names = (columns.label,) if columns.label else FORMS[form].columns["label"]
     return first is None or any(name in names or name.lower() in names for name in first.fields)
 
 

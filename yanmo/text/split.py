@@ -49,16 +49,16 @@ def place_of(key: str, parts: Mapping[str, float]) -> str:
     return list(parts)[bisect_right(list(accumulate(parts.values()))[:-1], int(key, 16) / 2**64)]
 
 
-def split(examples: Sequence[Example], parts: Mapping[str, float]) -> dict[str, list[Example]]:
+def split(examples: Sequence[Example], parts: Mapping[str, float], *, text: int = 0) -> dict[str, list[Example]]:
     """The rows of each part, in their order. `parts` gives each part's share; the parts are consecutive intervals of
-    `position`, so rows never move when rows are added, and rows of one canonical text stay together.
+    `position`, so rows never move when rows are added, and rows of one canonical text stay together. text: which of a row's it is.
 
     Raises SettingsError unless the shares are positive and add up to 1.
     """
     check_shares(parts)
     rows: dict[str, list[Example]] = {name: [] for name in parts}
     for example in examples:
-        rows[place_of(key(example.texts[0]), parts)].append(example)
+        rows[place_of(key(example.texts[text]), parts)].append(example)
     return rows
 
 

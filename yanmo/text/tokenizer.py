@@ -148,6 +148,24 @@ class Tokenizer:
             for e, f in zip(examples, found, strict=True)
         ]
 
+    def tokenise_marked(self, examples: Sequence[Example], longest: int) -> list[Example]:
+        """The same with `places`: (marks, 2) int64, the tokens (from, to) of each mark of the last text; -1 where no token of a row of
+        `longest` tokens stands for any of its characters."""
+        self.inner.enable_truncation(longest)
+        try:
+            found = self.inner.encode_batch([e.texts if len(e.texts) > 1 else e.texts[0] for e in examples])
+        finally:
+            self.inner.no_truncation()
+        return [
+            replace(
+                e,
+                ids=np.array(f.ids, np.int32),
+                types=np.array(f.type_ids, np.int32) if len(e.texts) > 1 else None,
+                places=_places(e.marks, f.offsets, [sequence == len(e.texts) - 1 for sequence in f.sequence_ids]),
+            )
+            for e, f in zip(examples, found, strict=True)
+        ]
+
     def chunks(self, documents: Iterable[np.ndarray], longest: int, source: str) -> list[Example]:
         """Documents as `encode_all` gives them -> rows of at most `longest` tokens, each between the special tokens, for
         pre-training."""
@@ -168,6 +186,20 @@ class Tokenizer:
 
     def save(self, folder: Path) -> None:
         files.write_file(folder / FILE, self.content())
+
+
+def _places(marks: Sequence[tuple[int, int]], offsets: Sequence[tuple[int, int]], inside: Sequence[bool]) -> np.ndarray:
+    """(marks, 2) the tokens that share a character with each mark. offsets: characters of each token; inside: is it of the text?"""
+    starts, ends = np.array(offsets, np.int64).reshape(-1, 2).T
+    own = np.flatnonzero(np.array(inside, bool) & (ends > starts))
+    wanted = np.array(marks, np.int64).reshape(-1, 2)
+    first = np.searchsorted(
+        ends[own], wanted[:, 0], side="right"
+    )  # the first token that ends behind a mark's beginning
+    last = np.searchsorted(starts[own], wanted[:, 1], side="left")  # behind the last that begins before its end
+    there = (first < last) & (wanted[:, 0] >= 0)
+    padded = np.append(own, 0)
+    return np.where(there[:, None], np.stack([padded[np.minimum(first, len(own))], padded[last - 1] + 1], 1), -1)
 
 
 def _joined(texts: Iterable[Sequence[Sequence[int] | np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:

@@ -4,8 +4,8 @@ An objective says what a batch is (`batch`) and at which states its labels are s
 """
 
 import math
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from abc import abstractmethod
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,18 +14,15 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from yanmo.models.base import Model
-from yanmo.settings import Block
-from yanmo.tasks.base import Answer, Loss, Scores
+from yanmo.tasks.base import Answer, Loss, Scores, Task
 from yanmo.text.batches import Batch, Key
 from yanmo.text.sources import Example
 from yanmo.text.tokenizer import Tokenizer
 
 
-class Objective(ABC):
+class Objective(Task):
     """A Task over rows of documents between special tokens. Labels are token ids (n,), or (n, columns) with these in the first."""
 
-    name: ClassVar[str]
-    head: ClassVar[str]
     tokens: ClassVar[Sequence[str]] = ()  # special tokens that its tokeniser must have beside the usual ones
     best = "-loss"
     perplexity: ClassVar[str] = "perplexity"  # "pseudo_perplexity" where predictions see what stands behind them
@@ -96,21 +93,6 @@ class Objective(ABC):
         if self.counts_characters:
             scores["bits_per_character"] = total("loss") / math.log(2) / max(1.0, total("characters"))
         return scores | {"accuracy": total("right") / tokens}
-
-    def calibrate(
-        self, train: Sequence[Example], dev: Sequence[Example], answers: Callable[[], Sequence[Answer]]
-    ) -> bool:
-        return False
-
-    def tensors(self) -> dict[str, Tensor]:
-        return {}
-
-    def take(self, tensors: dict[str, Tensor]) -> None:  # noqa: B027 (an objective owns nothing)
-        pass
-
-    def record(self) -> Mapping[str, Any]:
-        settings: Block = self.settings
-        return settings.model_dump(mode="json")
 
 
 def token_labels(batch: Batch) -> Tensor:

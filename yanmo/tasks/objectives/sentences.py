@@ -6,7 +6,7 @@ the batch; a batch of one document has none. The answers are BERT's: 0 for yes, 
 """
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -96,7 +96,7 @@ class Pairs:
 
 
 class NextSentence(Objective):
-    name: ClassVar[str] = "next"
+    name = "next"
     head = "next"
 
     def __init__(self, settings: Settings, tokenizer: Tokenizer) -> None:

@@ -10,7 +10,7 @@ from yanmo.text.formats.base import Fault, Line, Row, Source, Stream
 
 # ---- columns, one token a line, a blank line after each sentence
 
-_TAG = re.compile(r"O|[BIESMLU]-\S+")
+SCHEME = re.compile(r"O|[BIESMLU]-\S+")  # a tag of IOB, BIOES, BMES or BILOU
 _POSITION = re.compile(r".{1,2}\d", re.DOTALL)  # an emoji may be two characters there
 _TAGGED = 0.95  # of the lines; the others are faults
 _BEGIN, _END = "BSU", "ESLU"
@@ -19,7 +19,7 @@ _BEGIN, _END = "BSU", "ESLU"
 def is_columns(suffix: str, lines: Sequence[str]) -> bool:
     rows = [line.split() for line in lines if not line.startswith("-DOCSTART-")]
     width = len(rows[0]) if rows else 0
-    tagged = sum(len(row) == width and bool(_TAG.fullmatch(row[-1])) for row in rows)
+    tagged = sum(len(row) == width and bool(SCHEME.fullmatch(row[-1])) for row in rows)
     return suffix not in (".csv", ".json", ".jsonl") and width > 1 and tagged >= _TAGGED * len(rows)
 
 
