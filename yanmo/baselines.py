@@ -10,7 +10,7 @@ import numpy as np
 
 from yanmo.tasks.base import Scores, Task
 from yanmo.tasks.linear import vectorizer
-from yanmo.tasks.metrics import classification
+from yanmo.tasks.metrics.classification import classification
 from yanmo.text.clean import language
 from yanmo.text.sources import Example
 

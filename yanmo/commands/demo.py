@@ -27,8 +27,8 @@ from yanmo.engine import Engine, load
 from yanmo.errors import SettingsError
 from yanmo.progress import bar, say
 from yanmo.settings import Words
-from yanmo.tasks import metrics as scores_of
 from yanmo.tasks.base import lengths
+from yanmo.tasks.metrics.classification import classification
 from yanmo.text import clean, dedup, samples, sources, split, tokenizer
 from yanmo.text.batches import once
 from yanmo.text.sources import Example
@@ -213,7 +213,7 @@ def _linear_alone(engine: Engine, rows: Sequence[Example]) -> float:
     task: Any = engine.task
     guesses = task.evidence.margins([row.texts[0] for row in rows]).argmax(-1).numpy()
     truths = np.array([task.numbers[row.labels[0]] for row in rows])
-    score: float = scores_of.classification(truths, guesses, task.labels)["macro_f1"]
+    score: float = classification(truths, guesses, task.labels)["macro_f1"]
     return score
 
 

@@ -12,9 +12,10 @@ from torch.nn import functional as F
 from yanmo.errors import DataError, gather, some
 from yanmo.models.base import Model
 from yanmo.settings import Block
-from yanmo.tasks import linear, metrics
+from yanmo.tasks import linear
 from yanmo.tasks.base import Answer, Loss, Scores, Task, ids_of
 from yanmo.tasks.linear import LinearEvidence
+from yanmo.tasks.metrics.classification import classification
 from yanmo.text.batches import Batch, Key, pack
 from yanmo.text.sources import Example, label_set
 from yanmo.text.tokenizer import Tokenizer
@@ -118,7 +119,7 @@ class Classify(Task):
     def score(self, answers: Sequence[Answer], examples: Sequence[Example]) -> Scores:
         truths = np.array([self.numbers[e.labels[0]] for e in examples])
         guesses = np.array([self.numbers[a["label"]] for a in answers])
-        return metrics.classification(truths, guesses, self.labels)
+        return classification(truths, guesses, self.labels)
 
     def cells(self, answer: Answer) -> Mapping[str, str | float]:
         return {"label": answer["label"], "probability": max(answer["probabilities"].values())}

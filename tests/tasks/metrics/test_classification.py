@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn import metrics as reference
 
-from yanmo.tasks import metrics
+from yanmo.tasks.metrics import classification as metrics
 
 LABELS = ["a", "b", "c", "never"]
 
