@@ -312,7 +312,7 @@ FORMATS: dict[str, tuple[str, bytes, str, str, list[tuple[str, str]]]] = {
         "a.train",
         "ＥU I-ORG\nis O\n\nUN I-ORG\n\nUN I-ORG\n".encode(),
         "a.train.jsonl",
-        '{"tokens": ["ＥU", "is"], "tags": ["B-ORG", "O"]}\n{"tokens": ["UN"], "tags": ["B-ORG"]}\n',
+        '{"tokens": ["ＥU", "is"], "tags": ["I-ORG", "O"]}\n{"tokens": ["UN"], "tags": ["I-ORG"]}\n',
         [("exact", "UN I-ORG")],
     ),
     "SQuAD": (

@@ -9,7 +9,6 @@ import pytest
 
 from yanmo.errors import DataError
 from yanmo.text import formats
-from yanmo.text.formats.blocks import iob2
 
 PAIRS = b'<?xml version="1.0"?>\n<c>\n<pair id="1" value="TRUE">\n<t>One\nwalks.</t><h>One moves.</h>\n</pair>\n</c>\n'
 SEMEVAL = b'1\t"The <e1>cat</e1> of the <e2>house</e2>."\r\nOther\r\nComment: no\r\n\r\n2\t"A <e1>b</e1> <e2>c</e2>"\r\nX(e2,e1)\r\n\r\n'
@@ -199,8 +198,8 @@ CASES: dict[str, tuple[str, bytes, str, str, Rows]] = {
         "conll",
         "tag",
         [
-            ({"tokens": ["EU", "is"], "tags": ["B-ORG", "O"], "column2": ["N", "V"], "document": 1}, 3, 18),
-            ({"tokens": ["UN", "NY"], "tags": ["B-ORG", "B-LOC"], "document": 2}, 8, 55),
+            ({"tokens": ["EU", "is"], "tags": ["I-ORG", "O"], "column2": ["N", "V"], "document": 1}, 3, 18),
+            ({"tokens": ["UN", "NY"], "tags": ["I-ORG", "I-LOC"], "document": 2}, 8, 55),
         ],
     ),
     "characters and positions": (
@@ -209,6 +208,20 @@ CASES: dict[str, tuple[str, bytes, str, str, Rows]] = {
         "conll",
         "tag",
         [({"tokens": ["李", "开"]}, 1, 0)],
+    ),
+    "words of characters": (
+        "a.txt",
+        "江 S\n泽 B\n民 E\n\n的 S\n".encode(),
+        "conll",
+        "tag",
+        [({"tokens": ["江", "泽", "民"], "tags": ["S", "B", "E"]}, 1, 0), ({"tokens": ["的"]}, 5, 19)],
+    ),
+    "parts of speech": (
+        "a.pos",
+        b"a DT\ncat NN\n\nit PRP\n",
+        "conll",
+        "tag",
+        [({"tokens": ["a", "cat"], "tags": ["DT", "NN"]}, 1, 0), ({"tokens": ["it"], "tags": ["PRP"]}, 4, 13)],
     ),
     "SemEval": (
         "a.TXT",
@@ -285,19 +298,6 @@ def test_parquet(tmp_path: Path) -> None:
     (tmp_path / "b.parquet").write_bytes((tmp_path / "a.parquet").read_bytes()[:-9])
     with pytest.raises(DataError, match=r"b\.parquet:1: not readable as \.parquet"):
         list(formats.rows(tmp_path / "b.parquet"))
-
-
-def test_tags() -> None:
-    table = {
-        "IOB1": ("I-A I-A B-A O I-B", "B-A I-A B-A O B-B"),
-        "IOB2": ("B-A I-A B-A O B-B", "B-A I-A B-A O B-B"),
-        "BIOES": ("B-A E-A S-A O S-B", "B-A I-A B-A O B-B"),
-        "BMES": ("B-A M-A E-A S-A O", "B-A I-A I-A B-A O"),
-        "BILOU": ("B-A I-A L-A U-A O", "B-A I-A I-A B-A O"),
-        "changes of kind": ("I-A I-B O I-B", "B-A B-B O B-B"),
-    }
-    for given, expected in table.values():
-        assert iob2(given.split()) == expected.split()
 
 
 # name: (file name, content, [(line, offset, part of the reason, raw)], texts of the sound rows)

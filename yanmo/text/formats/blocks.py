@@ -1,31 +1,36 @@
 """Rows that are several lines: CoNLL-like columns, SMART collections, the relations of SemEval-2010 task 8, XML entailment pairs."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 from xml.etree.ElementTree import Element, ParseError, XMLPullParser
 
 from yanmo.errors import some
 from yanmo.text.formats.base import Fault, Line, Row, Source, Stream
+from yanmo.text.tagging import fits
 
 # ---- columns, one token a line, a blank line after each sentence
 
-SCHEME = re.compile(r"O|[BIESMLU]-\S+")  # a tag of IOB, BIOES, BMES or BILOU
 _POSITION = re.compile(r".{1,2}\d", re.DOTALL)  # an emoji may be two characters there
 _TAGGED = 0.95  # of the lines; the others are faults
-_BEGIN, _END = "BSU", "ESLU"
+_NAMED = (".conll", ".bmes", ".bio", ".iob", ".pos")  # endings of files whose last column may be anything
 
 
 def is_columns(suffix: str, lines: Sequence[str]) -> bool:
     rows = [line.split() for line in lines if not line.startswith("-DOCSTART-")]
     width = len(rows[0]) if rows else 0
-    tagged = sum(len(row) == width and bool(SCHEME.fullmatch(row[-1])) for row in rows)
+    tagged = sum(len(row) == width and (suffix in _NAMED or _is_tag(*row[:: width - 1])) for row in rows if width > 1)
     return suffix not in (".csv", ".json", ".jsonl") and width > 1 and tagged >= _TAGGED * len(rows)
 
 
+def _is_tag(token: str, tag: str) -> bool:
+    """A letter without a type is one behind a character only: it may be anything else."""
+    return fits(tag) and (tag == "O" or len(tag) > 1 or len(token) == 1)
+
+
 def columns(source: Source) -> Stream:
-    """A row a sentence: tokens, tags in IOB2 whatever they are in the file, the columns between them under `column2` ...,
-    and the number of the document from 1 where the file parts documents by -DOCSTART- lines.
+    """A row a sentence: tokens, tags as they stand, the columns between them under `column2` ..., and the number of the document
+    from 1 where the file parts documents by -DOCSTART- lines.
     """
     positions = _numbered(source)
     document, width = 0, 0
@@ -59,7 +64,7 @@ def _numbered(source: Source) -> bool:
 
 def _sentence(found: list[tuple[Line, list[str]]], document: int, positions: bool) -> Row:
     tokens, *others, tags = map(list, zip(*(cells for _, cells in found), strict=True))
-    fields: dict[str, Any] = {"tokens": [token[:-1] for token in tokens] if positions else tokens, "tags": iob2(tags)}
+    fields: dict[str, Any] = {"tokens": [token[:-1] for token in tokens] if positions else tokens, "tags": tags}
     fields |= {f"column{i}": cells for i, cells in enumerate(others, 2)}
     if document:
         fields["document"] = document
@@ -68,20 +73,6 @@ def _sentence(found: list[tuple[Line, list[str]]], document: int, positions: boo
 
 def _row(fields: dict[str, Any], lines: Sequence[Line]) -> Row:
     return Row(fields, lines[0].number, lines[0].offset, b"".join(line.raw for line in lines))
-
-
-def iob2(tags: Iterable[str]) -> list[str]:
-    """Tags of IOB1, IOB2, BIOES, BMES or BILOU as IOB2: B- before the first token of every span, I- before its others."""
-    found, inside = [], ""
-    for tag in tags:
-        prefix, _, kind = tag.partition("-")
-        if not kind:
-            found.append(tag)
-            inside = ""
-            continue
-        found.append(f"{'B' if prefix in _BEGIN or kind != inside else 'I'}-{kind}")
-        inside = "" if prefix in _END else kind
-    return found
 
 
 # ---- SMART: .I number, then fields that begin with .T .A .B .W

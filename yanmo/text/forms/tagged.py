@@ -1,18 +1,19 @@
 """Words with a tag each: one text, a mark where each word stands in it, a label a word.
 
 Words that come as a list are joined as they are usually written: with a space between two, but not beside a Chinese character,
-nor between single characters of a Chinese row (data sets that tag by character cut numbers and foreign words up, too). Tags of IOB1,
-BIOES, BMES and BILOU become IOB2. A text without tags stays whole: its words are the task's to find.
+nor between single characters of a Chinese row (data sets that tag by character cut numbers and foreign words up, too). A text without
+tags stays whole: its words are the task's to find. The tags of a file, whatever their scheme, become IOB2, or stay what they are where
+they are parts of speech; those that break their scheme are mended, those that are of none are refused.
 """
 
 import re
 from collections.abc import Sequence
 from typing import Any
 
+from yanmo.text import tagging
 from yanmo.text.columns import COLUMNS
-from yanmo.text.formats.blocks import SCHEME, iob2
 from yanmo.text.formats.names import USUAL
-from yanmo.text.forms.base import Fields, Form, Mark, Parsed, Picked, Unfit, word
+from yanmo.text.forms.base import Fields, Form, Mark, Parsed, Picked, Settled, Unfit, word
 
 _CLOSED = re.compile(
     "[\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\uff00-\uffef\U00020000-\U0003ffff]"
@@ -37,7 +38,27 @@ def read(fields: Fields, picked: Picked, labelled: bool) -> Parsed:
             )
             raise Unfit(f"{counted}; give each word its tag")
         tags = []
-    return Parsed((text,), tuple(iob2(tags) if all(map(SCHEME.fullmatch, tags)) else tags), marks)
+    return Parsed((text,), tuple(tags), marks)
+
+
+def settle(rows: Sequence[tuple[str, ...]]) -> Settled:
+    scheme = tagging.recognise(rows)
+    if scheme == tagging.PLAIN:
+        return Settled(rows, (), "", ())
+    strange = {tag for row in rows for tag in row if not tagging.fits(tag)}
+    faults = [
+        (number, place, f"'{tag}' is no tag of {scheme}; expected O, or a letter, a hyphen and a type, such as B-PER")
+        for number, row in enumerate(rows)
+        for place, tag in enumerate(row)
+        if tag in strange
+    ]
+    rule = (
+        f"tags that break {scheme} are read as conlleval reads them (a span begins with the first tag of its type, and ends where "
+        "that does)"
+    )
+    return Settled(
+        [tuple(tagging.converted(row, "IOB2")) for row in rows], list(tagging.breaks(rows, scheme)), rule, faults
+    )
 
 
 def _list(value: Any, name: str) -> list[str]:
@@ -68,4 +89,5 @@ FORM = Form(
         "pair": (),
         "label": ("tags", "ner_tags", "pos_tags", *COLUMNS["label"]),
     },
+    settle=settle,
 )
