@@ -198,8 +198,8 @@ CASES: dict[str, tuple[str, bytes, str, str, Rows]] = {
         "conll",
         "tag",
         [
-            ({"tokens": ["EU", "is"], "tags": ["I-ORG", "O"], "column2": ["N", "V"], "document": 1}, 3, 18),
-            ({"tokens": ["UN", "NY"], "tags": ["I-ORG", "I-LOC"], "document": 2}, 8, 55),
+            ({"tokens": ["EU", "is"], "tags": ["B-ORG", "O"], "column2": ["N", "V"], "document": 1}, 3, 18),
+            ({"tokens": ["UN", "NY"], "tags": ["B-ORG", "B-LOC"], "document": 2}, 8, 55),
         ],
     ),
     "characters and positions": (
@@ -214,7 +214,7 @@ CASES: dict[str, tuple[str, bytes, str, str, Rows]] = {
         "江 S\n泽 B\n民 E\n\n的 S\n".encode(),
         "conll",
         "tag",
-        [({"tokens": ["江", "泽", "民"], "tags": ["S", "B", "E"]}, 1, 0), ({"tokens": ["的"]}, 5, 19)],
+        [({"tokens": ["江", "泽", "民"], "tags": ["B", "B", "I"]}, 1, 0), ({"tokens": ["的"]}, 5, 19)],
     ),
     "parts of speech": (
         "a.pos",

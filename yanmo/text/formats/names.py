@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
+from yanmo.text import tagging
+
 # standard name: the names that people give it, tried in this order
 USUAL: dict[str, tuple[str, ...]] = {
     "text": ("text", "sentence", "text_a", "sentence1", "premise", "sent_more", "文本", "句子"),
@@ -112,7 +114,7 @@ def standard(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 # Fields that people write in several ways.
-_SHAPED = frozenset({"A", "choice1", "messages", "chosen", "rejected", "answers", "instances"})
+_SHAPED = frozenset({"A", "choice1", "messages", "chosen", "rejected", "answers", "instances", "tags"})
 
 
 def _shaped(fields: dict[str, Any], row: Mapping[str, Any]) -> dict[str, Any]:
@@ -121,6 +123,8 @@ def _shaped(fields: dict[str, Any], row: Mapping[str, Any]) -> dict[str, Any]:
             fields["choices"] = [fields[column] for column in columns]
             if "answers" in fields:
                 fields["label"] = fields.pop("answers")
+    if isinstance(tags := fields.get("tags"), list) and all(isinstance(tag, str) and tagging.fits(tag) for tag in tags):
+        fields["tags"] = tagging.converted(tags, "IOB2")
     if isinstance(fields.get("messages"), list):
         fields["messages"] = [message(entry) for entry in fields["messages"]]
     for name in ("chosen", "rejected"):

@@ -10,12 +10,13 @@ from typing import Any, NamedTuple
 Fields = Mapping[str, Any]
 Picked = Mapping[str, str]  # of "text", "pair" and "label": the column that it is in a file, where it has one
 Mark = tuple[int, int]  # characters (from, to) of the last text
+Labels = tuple[str, ...]
 NOWHERE: Mark = (-1, -1)
 
 
 class Parsed(NamedTuple):
     texts: tuple[str, ...]
-    labels: tuple[str, ...] = ()
+    labels: Labels = ()
     marks: tuple[Mark, ...] = ()
     mended: str = ""  # the rule by which something in the row was put right
 
@@ -34,7 +35,7 @@ Slip = tuple[int, int, str]  # (row, which of its labels, what is wrong with it)
 class Settled(NamedTuple):
     """What the labels of a file's rows are, seen together."""
 
-    labels: Sequence[tuple[str, ...]]
+    labels: Sequence[Labels]
     mended: Sequence[Slip]
     rule: str  # by which these were put right
     faults: Sequence[Slip]  # that can't be
@@ -49,10 +50,8 @@ class Form:
     needed: tuple[str, ...] = ("text",)  # those without which no row says anything
     bears: bool = True  # labels: False where rows are learnt from without
     lines: str = "text"  # the format (a key of FORMATS) of plain lines with labels
+    settle: Callable[[Sequence[Labels]], Settled] | None = None  # for labels that one row alone does not explain
     id: str = ""  # the field by which a row is called, where many stand in one line
-    settle: Callable[[Sequence[tuple[str, ...]]], Settled] | None = (
-        None  # for labels that one row alone does not explain
-    )
     together: int = 0  # the text whose rows stay in one part when rows are divided
     asked: Callable[[Any], Hashable] = lambda example: (
         example.texts

@@ -13,7 +13,7 @@ from typing import Any
 from yanmo.text import tagging
 from yanmo.text.columns import COLUMNS
 from yanmo.text.formats.names import USUAL
-from yanmo.text.forms.base import Fields, Form, Mark, Parsed, Picked, Settled, Unfit, word
+from yanmo.text.forms.base import Fields, Form, Labels, Mark, Parsed, Picked, Settled, Unfit, word
 
 _CLOSED = re.compile(
     "[\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\uff00-\uffef\U00020000-\U0003ffff]"
@@ -41,7 +41,7 @@ def read(fields: Fields, picked: Picked, labelled: bool) -> Parsed:
     return Parsed((text,), tuple(tags), marks)
 
 
-def settle(rows: Sequence[tuple[str, ...]]) -> Settled:
+def settle(rows: Sequence[Labels]) -> Settled:
     scheme = tagging.recognise(rows)
     if scheme == tagging.PLAIN:
         return Settled(rows, (), "", ())
