@@ -178,7 +178,7 @@ def run(tmp_path: Path, small_folder: Path, monkeypatch: pytest.MonkeyPatch) -> 
     generator = np.random.default_rng(0)
     for part, count in (("train", 120), ("dev", 40), ("test", 40)):
         lines = []
-        for i in range(count):
+        for _ in range(count):
             chosen = sorted(generator.choice([*TEXTS], generator.integers(1, 4), replace=False))
             text = " and ".join(TEXTS[each] for each in chosen)
             lines.append(f"{text}\t{'|'.join(chosen)}\n")

@@ -235,13 +235,28 @@ def test_a_question_that_is_not_there_is_left_out(tmp_path: Path, capsys: pytest
 
 
 def test_tags_that_break_their_scheme(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """They are counted, named by file and line, and mended."""
     file = tmp_path / "a.conll"
-    file.write_text("Ann B-PER\nLee I-PER\n\nin O\nRome I-LOC\n\nEve B-PER\n")
-    assert [row.labels for row in sources.read(file, form="tagged")] == [("B-PER", "I-PER"), ("O", "B-LOC"), ("B-PER",)]
-    told = capsys.readouterr().err
-    assert f"where tags break their scheme, a span begins where its kind does: 1 row of 3 ({file}:4)" in told
-    file.write_text("Ann I-PER\nLee I-PER\n\nin O\nRome I-LOC\n\nEve I-PER\nNow O\n")  # IOB1
-    assert [row.labels for row in sources.read(file, form="tagged")][1:] == [("O", "B-LOC"), ("B-PER", "O")]
+    sound = "Ann B-PER\nLee I-PER\nsaw O\n\n" * 9
+    file.write_text(sound + "New I-LOC\nYork I-ORG\n\nhe O\nsaw O\nAnn I-PER\n")
+    found = sources.read(file, form="tagged")
+    assert [row.labels for row in found[-2:]] == [("B-LOC", "B-ORG"), ("O", "O", "B-PER")]
+    assert capsys.readouterr().err == (
+        f"{file}: tags that break IOB2 are read as conlleval reads them (a span begins with the first tag of its type, and ends where that "
+        f"does): 2 rows of 11 ({file}:37: I-LOC at the beginning and 1 more in its row, {file}:42: I-PER behind O)\n"
+    )
+    file.write_text(sound + "New B-LOC\nYork LOC\n")
+    with pytest.raises(
+        DataError, match=rf"1 of 10 rows can't be used:\n  {file}:38: 'LOC' is no tag of IOB2; expected O, or a letter"
+    ):
+        sources.read(file, form="tagged")
+
+
+def test_the_scheme_of_a_file_is_that_of_most_of_its_rows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [{"tokens": ["a", "b"], "tags": tags} for tags in (["I-X", "O"], ["O", "I-X"], ["I-X", "B-X"])]
+    assert [row.labels for row in read(tmp_path, "tagged", rows, {})] == [("B-X", "O"), ("O", "B-X"), ("B-X", "B-X")]
+    words = [{"tokens": [*"江泽民"], "tags": ["S", "B", "E"]}, {"tokens": ["的"], "tags": ["S"]}]
+    assert [row.labels for row in read(tmp_path, "tagged", words, {})] == [("B", "B", "I"), ("B",)]
     assert not capsys.readouterr().err
 
 

@@ -7,9 +7,9 @@ from dataclasses import replace
 
 from yanmo.text.formats.names import USUAL
 from yanmo.text.forms import answered, labelled, related, tagged
-from yanmo.text.forms.base import NOWHERE, Form, Mark, Parsed, Picked, Unfit
+from yanmo.text.forms.base import NOWHERE, Form, Mark, Parsed, Picked, Slip, Unfit
 
-__all__ = ["FORMS", "NOWHERE", "Form", "Mark", "Parsed", "Picked", "Unfit"]
+__all__ = ["FORMS", "NOWHERE", "Form", "Mark", "Parsed", "Picked", "Slip", "Unfit"]
 
 FORMS: dict[str, Form] = {
     "labelled": labelled.FORM,
