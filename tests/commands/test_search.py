@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -121,6 +122,14 @@ def test_vectors(here: Path, typed: Any, small_folder: Path) -> None:
     status, _, err = typed("search", "ix", "ink", "model=yanmo-zh-mini")
     assert status == 1
     assert f"made by another model ({small_folder}; width 16, this one's is 256)" in err
+    copy = here / "copy"
+    shutil.copytree(small_folder, copy)
+    typed("search", "index=moved", "data=docs.jsonl", "model=copy")
+    copy.rename(here / "elsewhere")
+    status, _, err = typed("search", "moved", "ink")
+    assert status == 2
+    assert f"the model of these vectors, {copy}, is not there; give its place as model=" in err
+    assert ids(typed("search", "moved", "a good film", "model=elsewhere", "mode=dense", "--json")[1]) == [expected]
 
 
 def test_a_reranker(here: Path, typed: Any, monkeypatch: pytest.MonkeyPatch) -> None:

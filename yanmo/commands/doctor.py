@@ -17,7 +17,7 @@ from yanmo.settings import Block, Words
 from yanmo.train import resume
 
 PACKAGES = ("yanmo", "torch", "numpy", "safetensors", "tokenizers", "scikit-learn")
-EXTRAS = {"samples": "snownlp", "track": "tensorboard"}
+EXTRAS = {"samples": "snownlp", "track": "tensorboard", "search": "bm25s"}
 
 
 class Settings(Block):

@@ -242,6 +242,10 @@ def _embedder(model: str, asked: Machine) -> Embed:
         from yanmo import machine
         from yanmo.engine import load
 
+        if Path(model).is_absolute() and not Path(model).exists():
+            raise SettingsError(
+                f"the model of these vectors, {model}, is not there; give its place as model=..., or mode=lexical"
+            )
         return load(model, device=machine.prepare(asked))
 
     def embed(texts: Sequence[str]) -> "np.ndarray":
