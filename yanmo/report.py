@@ -46,11 +46,16 @@ __all__ = [
 NAMES = {
     "f1": "F1",
     "macro_f1": "Macro F1",
+    "micro_f1": "Micro F1",
     "weighted_f1": "Weighted F1",
+    "segmentation_f1": "F1 of words without their tags",
     "mcc": "MCC",
     "svm": "TF-IDF + linear SVM",
     "naive_bayes": "Naive Bayes",
     "majority": "Always the commonest class",
+    "commonest_tag": "Each word's commonest tag",
+    "crf": "CRF with hand-made features",
+    "perceptron": "Perceptron with hand-made features",
     "from_scratch": "Same network, not pre-trained",
     "seconds": "Time",
     "peak_memory_mb": "Peak memory (MB)",
@@ -60,6 +65,7 @@ MOST_CLASSES = 20  # a larger confusion matrix is shown as the list of its commo
 MOST_SAMPLES = 10  # evaluations whose samples are shown, from the first to the last
 SCORES = (
     "macro_f1",
+    "micro_f1",
     "accuracy",
 )  # that a chart of the training shows, and that a run is judged by where it does not say
 FOLLOWED = ("loss", "perplexity", "pseudo_perplexity", "bits_per_character", *SCORES)
@@ -166,7 +172,7 @@ def verdict(scores: Mapping[str, Any], baselines: Mapping[str, Any], key: str) -
 def _figures(scores: Mapping[str, Any], baselines: Mapping[str, Any], key: str) -> Figures:
     strongest = best(key, baselines)
     told: dict[str, Cell] = {
-        name_of(name): score for name, score in _single(scores).items() if name == key or "classes" not in scores
+        name_of(name): score for name, score in _single(scores).items() if name == key or not _each(scores)
     }
     told |= {"95% interval": span(scores.get("interval"))} if scores.get("interval") else {}
     told |= {"Best baseline": baselines[strongest][key]} if strongest else {}
@@ -208,17 +214,24 @@ def _scoreboard(everyone: Mapping[str, Mapping[str, Any]], keys: Sequence[str], 
     return Table(columns, rows, caption, {0})
 
 
+def _each(scores: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:
+    """The scores of each class of rows, or of each type of spans."""
+    found: Mapping[str, Mapping[str, Any]] = scores.get("classes") or scores.get("types") or {}
+    return found
+
+
 def _classes(scores: Mapping[str, Any]) -> list[Part]:
-    classes: Mapping[str, Mapping[str, Any]] = scores.get("classes") or {}
+    classes = _each(scores)
     if not classes:
         return []
     columns = ("precision", "recall", "f1")
     rows = [[label, *map(values.get, columns), values.get("support")] for label, values in classes.items()]
-    for average in ("macro", "weighted"):
+    for average in ("micro", "macro", "weighted"):
         if f"{average}_f1" in scores:
             means = [scores.get(f"{average}_{column}") for column in columns]
-            rows.append([f"{average.capitalize()} average", *means, scores.get("rows")])
-    return [Table(["Class", "Precision", "Recall", "F1", "Rows"], rows, highlight=set(range(len(classes), len(rows))))]
+            rows.append([f"{average.capitalize()} average", *means, sum(each["support"] for each in classes.values())])
+    kind, counted = ("Class", "Rows") if "classes" in scores else ("Type", "Spans")
+    return [Table([kind, "Precision", "Recall", "F1", counted], rows, highlight=set(range(len(classes), len(rows))))]
 
 
 def _confusions(scores: Mapping[str, Any]) -> list[Part]:
@@ -319,7 +332,7 @@ def card(
         "table": _scoreboard(_everyone("This model", scores, baselines), list(_single(scores)), ""),
         "verdict": verdict(scores, baselines, headline(metrics)),
         "headline": in_a_sentence(headline(metrics)),
-        "weakest": min((scores.get("classes") or {}).items(), key=lambda item: item[1]["f1"], default=None),
+        "weakest": min(_each(scores).items(), key=lambda item: item[1]["f1"], default=None),
         "folder": str(folder),
     }
     front = yaml.safe_dump(_front(facts), allow_unicode=True, sort_keys=False)
