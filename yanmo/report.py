@@ -46,7 +46,9 @@ __all__ = [
 NAMES = {
     "f1": "F1",
     "macro_f1": "Macro F1",
+    "micro_f1": "Micro F1",
     "weighted_f1": "Weighted F1",
+    "segmentation_f1": "F1 of words without their tags",
     "mcc": "MCC",
     "svm": "TF-IDF + linear SVM",
     "naive_bayes": "Naive Bayes",
@@ -55,6 +57,9 @@ NAMES = {
     "without_thresholds": "With thresholds of 0.5",
     "ece": "Calibration error",
     "brier": "Brier score",
+    "commonest_tag": "Each word's commonest tag",
+    "crf": "CRF with hand-made features",
+    "perceptron": "Perceptron with hand-made features",
     "from_scratch": "Same network, not pre-trained",
     "seconds": "Time",
     "peak_memory_mb": "Peak memory (MB)",
@@ -64,6 +69,7 @@ MOST_CLASSES = 20  # a larger confusion matrix is shown as the list of its commo
 MOST_SAMPLES = 10  # evaluations whose samples are shown, from the first to the last
 SCORES = (
     "macro_f1",
+    "micro_f1",
     "accuracy",
     "average_precision",
 )  # charted; the first is what a run is judged by that does not say
@@ -227,8 +233,9 @@ def _classes(scores: Mapping[str, Any]) -> list[Part]:
     for average in ("micro", "macro", "weighted"):
         if f"{average}_f1" in scores:
             means = [scores.get(f"{average}_{column}") for column in columns]
-            rows.append([f"{average.capitalize()} average", *means, scores.get("rows")])
-    return [Table(["Class", "Precision", "Recall", "F1", "Rows"], rows, highlight=set(range(len(classes), len(rows))))]
+            rows.append([f"{average.capitalize()} average", *means, sum(each["support"] for each in classes.values())])
+    kind, counted = ("Class", "Rows") if "classes" in scores else ("Type", "Spans")
+    return [Table([kind, "Precision", "Recall", "F1", counted], rows, highlight=set(range(len(classes), len(rows))))]
 
 
 def _confusions(scores: Mapping[str, Any]) -> list[Part]:

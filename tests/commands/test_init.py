@@ -42,6 +42,16 @@ def test_labelled_rows(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert {"dev", "baseline", "cost"} <= metrics.keys()
 
 
+def test_words_with_tags(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [f"Ann I-PER\nsees O\nRome{i} I-LOC\n" for i in range(60)]
+    Path("names.conll").write_text("\n".join(rows))
+    found = yanmo.init("names.conll", minutes=0.1)
+    assert (found["verb"], found["labels"]) == ("finetune", {"B-LOC": 60, "B-PER": 60, "O": 60})
+    content, _ = settings.read_file(Path(found["out"]))
+    assert content["task"]["name"] == "tag" and "columns" not in content["data"]
+    assert main(["finetune", found["out"], "train.epochs=0.1"]) == 0
+
+
 def test_text(here: Path) -> None:
     found = yanmo.init("book.txt", minutes=0.1, out="mine.yaml")
     assert (found["verb"], found["rows"], found["kind"]) == ("pretrain", 200, "texts")
@@ -77,10 +87,10 @@ def test_what_stands_there_is_not_written_over(here: Path, capsys: pytest.Captur
 
 
 def test_rows_that_no_verb_trains_on_yet(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    Path("names.conll").write_text("\n".join(["John B-PER", "lives O", "in O", "Paris B-LOC", ""] * 20))
-    assert main(["init", "names.conll"]) == 1
-    assert "its rows look like tags of the words of a sentence: names, parts of speech (tag)" in capsys.readouterr().err
-    assert not Path("names.yaml").exists()
+    Path("quiz.jsonl").write_text('{"question": "Which?", "choices": ["this", "that"], "label": 1}\n' * 20)
+    assert main(["init", "quiz.jsonl"]) == 1
+    assert "its rows look like questions with choices (answer)" in capsys.readouterr().err
+    assert not Path("quiz.yaml").exists()
 
 
 @pytest.mark.parametrize(("minutes", "size"), [(0.5, "tiny"), (5, "mini"), (1e6, "small")])

@@ -33,7 +33,7 @@ class Row:
     verb: str
     train: dict[str, Any] = field(default_factory=dict)
     more: dict[str, Any] = field(default_factory=dict)  # blocks beside `train`
-    text: str = "text.txt"  # what is pre-trained on
+    text: str = "text.txt"  # what is pre-trained on; how the names of labelled rows end
     precision: str = "float32"
 
 
@@ -57,12 +57,20 @@ ROWS = {
     "masked": Row("pretrain"),
     "classify": Row("finetune"),
     "classify, averaged": Row("finetune", {"average": 0.9}),
+    "tag, with a chain of its own": Row("finetune", more={"task": {"name": "tag", "crf": True}}, text="conll"),
     "masked, accumulated, rolling back": Row("pretrain", {"accumulate": 2, "on_fault": "rollback", "spike": 6.0}),
     "masked, from shards": Row("pretrain", text="shards"),
     "masked, in bfloat16": Row("pretrain", precision="bfloat16"),
     "masked, averaged, warm-up-stable-decay": Row("pretrain", {"average": 0.9, "schedule": "wsd"}),
     **{name: Row("pretrain", more=more) for name, more in OBJECTIVES.items()},
 }
+
+
+def tagged(line: str) -> str:
+    """The words of a sentence with tags: praise and blame are spans."""
+    words = line.split()[1:]
+    kinds = ["PRAISE" if word in GOOD else "BLAME" if word in BAD else "" for word in words]
+    return "".join(f"{word} {f'I-{kind}' if kind else 'O'}\n" for word, kind in zip(words, kinds, strict=True)) + "\n"
 
 
 def write_data(folder: Path) -> Path:
@@ -81,6 +89,7 @@ def write_data(folder: Path) -> Path:
                 f"{'pos' if i % 2 else 'neg'}\t{words(filler, length)} {words(GOOD if i % 2 else BAD, 2)} {name}{i}\n"
             )
         (folder / f"{name}.tsv").write_text("label\ttext\n" + "".join(lines))
+        (folder / f"{name}.conll").write_text("".join(map(tagged, lines)))
     text = folder / "text.txt"
     text.write_text("".join(words(filler + GOOD + BAD, 12) + f" d{i}\n" for i in range(300)))
     cutter = tokenizer.train(sources.read_texts(text), tokenizer.TokenizerSettings(kind="word", vocab=400))
@@ -101,8 +110,10 @@ def settings(row: Row, data: Path, run: Path, **train: Any) -> dict[str, Any]:
     if row.verb == "pretrain":
         objective = {"max_length": 16, **row.more.get("objective", {})}
         return {**common, "data": {"train": str(data / row.text)}, "objective": objective}
-    rows = {name: str(data / f"{name}.tsv") for name in ("train", "dev", "test")}
-    return {**common, "data": rows, "task": {"max_length": 16, "token_dropout": 0.1}}
+    ending = "tsv" if row.text == "text.txt" else row.text
+    rows = {name: str(data / f"{name}.{ending}") for name in ("train", "dev", "test")}
+    task = {"max_length": 16, **row.more.get("task", {"token_dropout": 0.1})}
+    return {**common, "data": rows, "task": task}
 
 
 def state(checkpoint: Path) -> dict[str, str]:

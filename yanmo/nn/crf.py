@@ -36,17 +36,19 @@ class Chain(NamedTuple):
 
 
 class CRF(nn.Module):
-    """A chain that is learnt. It begins at 0, where every tag is judged by itself."""
+    """A chain that is learnt: `scale` times the parameters, so that one rate serves them and a network that wants small steps. It begins
+    at 0, where every tag is judged by itself."""
 
-    def __init__(self, tags: int) -> None:
+    def __init__(self, tags: int, scale: float = 1.0) -> None:
         super().__init__()
+        self.scale = scale
         self.transitions = nn.Parameter(torch.zeros(tags, tags))
         self.start = nn.Parameter(torch.zeros(tags))
         self.end = nn.Parameter(torch.zeros(tags))
 
     @property
     def chain(self) -> Chain:
-        return Chain(self.transitions, self.start, self.end)
+        return Chain(*(self.scale * part for part in (self.transitions, self.start, self.end)))
 
 
 class _Order:

@@ -17,11 +17,11 @@ from typing import Any
 import numpy as np
 
 from yanmo.errors import optional
+from yanmo.tasks.units import are_characters
 
 Row = Sequence[str]  # the words, or the tags, of a row
 Features = Callable[[Row], Iterator[list[str]]]  # the words of a row -> the features of each
 Tagger = Callable[[Row], list[str]]  # the words of a row -> a tag for each
-_SINGLE = 0.9  # of the words
 _ITERATIONS = 100
 _WORK = 40_000_000  # words * iterations of the CRF, about two minutes on one core
 _MANY = 500_000  # words; features that stand once are as many as all others then, and are left out
@@ -93,8 +93,20 @@ _RUNS = [(-2, -2), (-1, -1), (1, 1), (2, 2), (-2, -1), (-1, 0), (0, 1), (1, 2), 
 
 def features(rows: Sequence[Row]) -> Features:
     """Those of characters where nearly all words are single ones, else those of words."""
-    lengths = np.array([len(word) for row in rows[:2000] for word in row])
-    return character_features if len(lengths) and (lengths == 1).mean() > _SINGLE else word_features
+    return character_features if are_characters(rows) else word_features
+
+
+def commonest(rows: Sequence[Row], tags: Sequence[Row]) -> Tagger:
+    """Each word's commonest tag; of a word that was never seen the commonest of all."""
+    counts: dict[str, Counter[str]] = {}
+    every: Counter[str] = Counter()
+    for row, truth in zip(rows, tags, strict=True):
+        every.update(truth)
+        for word, tag in zip(row, truth, strict=True):
+            counts.setdefault(word, Counter())[tag] += 1
+    best = {word: count.most_common(1)[0][0] for word, count in counts.items()}
+    usual = every.most_common(1)[0][0]
+    return lambda row: [best.get(word, usual) for word in row]
 
 
 def crf(rows: Sequence[Row], tags: Sequence[Row]) -> Tagger:

@@ -102,6 +102,7 @@ class Batch:
     evidence: Tensor | None = None  # (rows, classes) what a task knows beside the model
     select: Tensor | None = None  # (n,) the token positions whose logits the task wants; None means all
     rows: tuple[str, ...] = ()  # the examples' ids
+    examples: tuple[Example, ...] = ()  # themselves, where a task's answers speak of their words
     progress: float = 0.0  # of the run, 0 to 1
 
     def to(self, device: torch.device) -> "Batch":
