@@ -327,7 +327,8 @@ def _take(path: Path) -> int:
             pid = os.read(descriptor, 32).decode(errors="replace").strip() or "unknown"
             os.close(descriptor)
             raise RunError(
-                f"{path.parent}: another process (pid {pid}) is using this folder. Wait for it, stop it, or give another (run=..., index=..., out=...)"
+                f"{path.parent}: another process (pid {pid}) is using this folder. "
+                "Wait for it, stop it, or give another (run=..., index=..., out=...)"
             ) from None
         except OSError:
             os.close(descriptor)
