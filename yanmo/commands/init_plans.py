@@ -128,7 +128,7 @@ def supervised(question: Question, name: str, more: Mapping[str, tuple[Any, str]
             asked, labels = finetune.settled(
                 _settings(finetune.Settings, {**keys, "data": data, "machine": question.machine}, size), rows
             )
-            facts["labels"] = {label: counts[label] for label in labels or ()}
+            facts["labels"] = {label: counts[label] for label in labels or () if counts[label]}
             return finetune.prepare(
                 asked, rows, labels, Path(folder) / "run", resuming=False, device=machine.prepare(question.machine)
             )

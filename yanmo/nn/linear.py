@@ -23,6 +23,11 @@ class Linear(nn.Linear):
         return linear(x, self.weight, self.bias)
 
 
+def is_linear(module: nn.Module) -> bool:
+    """Whether it is a linear layer and nothing else: what derives from one may use its weight in another way."""
+    return type(module) in (nn.Linear, Linear)
+
+
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """x (..., inputs), weight (outputs, inputs), bias (outputs,) -> (..., outputs): `torch.nn.functional.linear`.
 
