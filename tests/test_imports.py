@@ -154,7 +154,7 @@ def test_help_imports_no_torch() -> None:
 def test_core_imports_without_extras() -> None:
     """Every module imports where the extras and the oracles are not installed."""
     modules = [".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__") for path in FILES]
-    blocked = sorted(ORACLES | {"tensorboard", "pyarrow", "zstandard", "gguf", "huggingface_hub"})
+    blocked = sorted(ORACLES | {"tensorboard", "pyarrow", "zstandard", "gguf", "huggingface_hub", "pycrfsuite"})
     fresh(
         f"import sys\nfor name in {blocked!r}: sys.modules[name] = None\n"
         f"import importlib\nfor name in {modules!r}: importlib.import_module(name)"
