@@ -160,7 +160,9 @@ def test_help_imports_no_torch() -> None:
 def test_core_imports_without_extras() -> None:
     """Every module imports where the extras and the oracles are not installed."""
     modules = [".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__") for path in FILES]
-    blocked = sorted(ORACLES | {"tensorboard", "pyarrow", "zstandard", "gguf", "huggingface_hub", "bm25s", "faiss"})
+    blocked = sorted(
+        ORACLES | {"tensorboard", "pyarrow", "zstandard", "gguf", "huggingface_hub", "bm25s", "faiss", "pycrfsuite"}
+    )
     fresh(
         f"import sys\nfor name in {blocked!r}: sys.modules[name] = None\n"
         f"import importlib\nfor name in {modules!r}: importlib.import_module(name)"
