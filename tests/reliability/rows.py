@@ -57,6 +57,7 @@ ROWS = {
     "masked": Row("pretrain"),
     "classify": Row("finetune"),
     "classify, averaged": Row("finetune", {"average": 0.9}),
+    "rate": Row("finetune", {"layer_decay": 0.8}, {"task": {"name": "rate"}}),
     "masked, accumulated, rolling back": Row("pretrain", {"accumulate": 2, "on_fault": "rollback", "spike": 6.0}),
     "masked, from shards": Row("pretrain", text="shards"),
     "masked, in bfloat16": Row("pretrain", precision="bfloat16"),
@@ -78,9 +79,9 @@ def write_data(folder: Path) -> Path:
         for i in range(rows):
             length = int(torch.randint(1, 9, (1,), generator=generator))
             lines.append(
-                f"{'pos' if i % 2 else 'neg'}\t{words(filler, length)} {words(GOOD if i % 2 else BAD, 2)} {name}{i}\n"
+                f"{'pos' if i % 2 else 'neg'}\t{words(filler, length)} {words(GOOD if i % 2 else BAD, 2)} {name}{i}\t{length}\n"
             )
-        (folder / f"{name}.tsv").write_text("label\ttext\n" + "".join(lines))
+        (folder / f"{name}.tsv").write_text("label\ttext\tscore\n" + "".join(lines))
     text = folder / "text.txt"
     text.write_text("".join(words(filler + GOOD + BAD, 12) + f" d{i}\n" for i in range(300)))
     cutter = tokenizer.train(sources.read_texts(text), tokenizer.TokenizerSettings(kind="word", vocab=400))
@@ -102,7 +103,8 @@ def settings(row: Row, data: Path, run: Path, **train: Any) -> dict[str, Any]:
         objective = {"max_length": 16, **row.more.get("objective", {})}
         return {**common, "data": {"train": str(data / row.text)}, "objective": objective}
     rows = {name: str(data / f"{name}.tsv") for name in ("train", "dev", "test")}
-    return {**common, "data": rows, "task": {"max_length": 16, "token_dropout": 0.1}}
+    task = {"max_length": 16, "token_dropout": 0.1, **row.more.get("task", {})}
+    return {**common, "data": rows, "task": task}
 
 
 def state(checkpoint: Path) -> dict[str, str]:

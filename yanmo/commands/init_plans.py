@@ -8,6 +8,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from types import MappingProxyType
@@ -127,7 +128,7 @@ def supervised(question: Question, name: str, more: Mapping[str, tuple[Any, str]
             asked, labels = finetune.settled(
                 _settings(finetune.Settings, {**keys, "data": data, "machine": question.machine}, size), rows
             )
-            facts["labels"] = {label: counts[label] for label in labels or ()}
+            facts["labels"] = {label: counts[label] for label in labels or () if counts[label]}
             return finetune.prepare(
                 asked, rows, labels, Path(folder) / "run", resuming=False, device=machine.prepare(question.machine)
             )
@@ -175,7 +176,12 @@ def texts(question: Question) -> Plan:
 
 
 # what the rows are for -> its plan; that of a new task is `partial(supervised, name=...)`, or a function of its own
-PLANS: dict[str, Callable[[Question], Plan]] = {"classify": classify, "match": classify, "texts": texts}
+PLANS: dict[str, Callable[[Question], Plan]] = {
+    "classify": classify,
+    "match": classify,
+    "rate": partial(supervised, name="rate"),
+    "texts": texts,
+}
 # what rows with labels may be for, in words
 IN_WORDS = {
     "classify": "labelled texts and pairs (classify)",

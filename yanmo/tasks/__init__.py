@@ -7,7 +7,7 @@ from pydantic import Discriminator, Tag, ValidationError
 
 from yanmo.errors import ModelError, SettingsError, brief
 from yanmo.models.base import Family
-from yanmo.tasks import classify
+from yanmo.tasks import classify, rate
 from yanmo.tasks.base import Task
 from yanmo.tasks.objectives import causal, combined, denoise, masked, permutation, sentences, span
 from yanmo.text.tokenizer import Tokenizer
@@ -24,11 +24,15 @@ OBJECTIVES: dict[str, tuple[Any, Any]] = {
     "combined": (combined.Settings, combined.Combined),
 }
 # name -> (settings, what is made of settings, tokeniser and labels)
-TASKS: dict[str, tuple[Any, Any]] = {"classify": (classify.Settings, classify.Classify)}
+TASKS: dict[str, tuple[Any, Any]] = {
+    "classify": (classify.Settings, classify.Classify),
+    "rate": (rate.Settings, rate.Rate),
+}
 # The record of the task that a folder of another tool is made for: (kind of its head, config.json's problem_type) -> record.
 FOREIGN: dict[tuple[str, str | None], Mapping[str, Any]] = {
     ("classify", None): {"name": "classify"},
     ("classify", "single_label_classification"): {"name": "classify"},
+    ("classify", "regression"): {"name": "rate", "levels": []},
     ("classify", "multi_label_classification"): {"name": "classify", "several": True},
 }
 # What a family learns by, its own objective first, where that is not all that its heads admit in the order above.
