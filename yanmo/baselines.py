@@ -15,6 +15,7 @@ from yanmo.tasks.base import Scores, Task
 from yanmo.tasks.linear import vectorizer
 from yanmo.tasks.metrics.classification import classification
 from yanmo.tasks.metrics.multilabel import multilabel
+from yanmo.tasks.metrics.rating import rating
 from yanmo.tasks.units import words_of
 from yanmo.text import tagging
 from yanmo.text.clean import language
@@ -90,6 +91,31 @@ def tag(
     return {name: tagger.scores(truths, guess, labels) for name, guess in guesses.items()}
 
 
+def rate(train: Sequence[Example], test: Sequence[Example], labels: Sequence[str], settings: Any) -> dict[str, Scores]:
+    """The mean and the median of the training rows, ridge regression over TF-IDF; of pairs the cosine of their TF-IDF; of levels the
+    commonest one and a linear SVM."""
+    from sklearn.linear_model import LinearRegression, Ridge
+    from sklearn.svm import LinearSVC
+
+    y, truths = (np.array([float(example.labels[0]) for example in rows]) for rows in (train, test))
+    texts = [[" ".join(example.texts) for example in rows] for rows in (train, test)]
+    features = vectorizer(language(texts[0]), len(train))
+    x, z = features.fit_transform(texts[0]), features.transform(texts[1])
+    guesses = {name: np.full(len(test), value) for name, value in (("mean", y.mean()), ("median", np.median(y)))}
+    guesses["ridge"] = Ridge().fit(x, y).predict(z)
+    if all(len(example.texts) == 2 for example in (*train, *test)):
+        alike = []
+        for rows in (train, test):
+            one, other = (features.transform([example.texts[side] for example in rows]) for side in (0, 1))
+            alike.append(np.asarray(one.multiply(other).sum(1)))  # rows are of length 1
+        guesses["similarity"] = LinearRegression().fit(alike[0], y).predict(alike[1])
+    if settings.levels:
+        values, counts = np.unique(y, return_counts=True)
+        guesses["majority"] = np.full(len(test), values[counts.argmax()])
+        guesses["svm"] = values[LinearSVC().fit(x, np.searchsorted(values, y)).predict(z)]
+    return {name: rating(truths, guess, settings.levels or None) for name, guess in guesses.items()}
+
+
 # task -> (training rows, rows to be scored, labels, settings of the task) -> baseline -> scores, that of `Task.best` among them
 Baselines = Callable[[Sequence[Example], Sequence[Example], Sequence[str], Any], dict[str, Scores]]
-BASELINES: dict[str, Baselines] = {"classify": classify, "tag": tag}
+BASELINES: dict[str, Baselines] = {"classify": classify, "rate": rate, "tag": tag}

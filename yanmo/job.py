@@ -52,7 +52,12 @@ class Job:
     def optimiser(self) -> torch.optim.Optimizer:
         asked = self.settings
         return optim.make(
-            asked.optimiser, self.checkpoint.model, lr=asked.lr, weight_decay=asked.weight_decay, rates=asked.rates
+            asked.optimiser,
+            self.checkpoint.model,
+            lr=asked.lr,
+            weight_decay=asked.weight_decay,
+            rates=asked.rates,
+            layer_decay=asked.layer_decay,
         )
 
     def backward(self, precision: str) -> Backward:

@@ -55,6 +55,15 @@ NAMES = {
     "majority": "Always the commonest class",
     "network_alone": "Network alone",
     "without_thresholds": "With thresholds of 0.5",
+    "pearson": "Pearson",
+    "spearman": "Spearman",
+    "mae": "Mean absolute error",
+    "rmse": "Root mean squared error",
+    "quadratic_kappa": "Quadratic kappa",
+    "mean": "Always the mean",
+    "median": "Always the median",
+    "ridge": "Ridge regression over TF-IDF",
+    "similarity": "Cosine of TF-IDF",
     "ece": "Calibration error",
     "brier": "Brier score",
     "commonest_tag": "Each word's commonest tag",
@@ -67,14 +76,17 @@ NAMES = {
 UNSEEN = {"test": "which it never saw in training", "dev": "on which it was not trained, but which may have steered it"}
 MOST_CLASSES = 20  # a larger confusion matrix is shown as the list of its commonest confusions
 MOST_SAMPLES = 10  # evaluations whose samples are shown, from the first to the last
-SCORES = (
-    "macro_f1",
-    "micro_f1",
-    "accuracy",
-    "average_precision",
-)  # charted; the first is what a run is judged by that does not say
+# Charted; the first that there is is what a run is judged by that does not say.
+SCORES = ("macro_f1", "micro_f1", "accuracy", "average_precision", "spearman", "pearson", "quadratic_kappa")
 FOLLOWED = ("loss", "perplexity", "pseudo_perplexity", "bits_per_character", *SCORES)
-HUB = {"accuracy": "accuracy", "macro_f1": "f1"}  # scores that the Hugging Face hub knows, and its names for them
+# What the Hugging Face hub calls scores that it knows.
+HUB = {
+    "accuracy": "accuracy",
+    "macro_f1": "f1",
+    "spearman": "spearmanr",
+    "pearson": "pearsonr",
+    "mae": "mae",
+}
 MOST_POINTS = 200  # a longer curve is shown as means of equal runs of steps
 
 

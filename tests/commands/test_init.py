@@ -52,6 +52,17 @@ def test_words_with_tags(here: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert main(["finetune", found["out"], "train.epochs=0.1"]) == 0
 
 
+def test_numbers_on_a_scale(here: Path) -> None:
+    rows = "".join(f"{' '.join(WORDS[(n * k) % 10] for k in range(1, 9))} {n},{n % 9 / 2}\n" for n in range(200))
+    Path("stars.csv").write_text("comment,score\n" + rows)
+    found = yanmo.init("stars.csv", minutes=0.1)
+    assert (found["verb"], found["kind"], found["labels"]) == ("finetune", "rate", {})
+    content, _ = settings.read_file(Path(found["out"]))
+    assert content["task"]["name"] == "rate" and content["data"]["columns"] == {"text": "comment", "label": "score"}
+    assert main(["finetune", found["out"], "train.epochs=0.1"]) == 0
+    assert "ridge" in json.loads(Path("runs/stars/metrics.json").read_text())["baseline"]
+
+
 def test_text(here: Path) -> None:
     found = yanmo.init("book.txt", minutes=0.1, out="mine.yaml")
     assert (found["verb"], found["rows"], found["kind"]) == ("pretrain", 200, "texts")

@@ -58,6 +58,7 @@ ROWS = {
     "classify": Row("finetune"),
     "classify, averaged": Row("finetune", {"average": 0.9}),
     "tag, with a chain of its own": Row("finetune", more={"task": {"name": "tag", "crf": True}}, text="conll"),
+    "rate": Row("finetune", {"layer_decay": 0.8}, {"task": {"name": "rate"}}),
     "masked, accumulated, rolling back": Row("pretrain", {"accumulate": 2, "on_fault": "rollback", "spike": 6.0}),
     "masked, from shards": Row("pretrain", text="shards"),
     "masked, in bfloat16": Row("pretrain", precision="bfloat16"),
@@ -86,9 +87,9 @@ def write_data(folder: Path) -> Path:
         for i in range(rows):
             length = int(torch.randint(1, 9, (1,), generator=generator))
             lines.append(
-                f"{'pos' if i % 2 else 'neg'}\t{words(filler, length)} {words(GOOD if i % 2 else BAD, 2)} {name}{i}\n"
+                f"{'pos' if i % 2 else 'neg'}\t{words(filler, length)} {words(GOOD if i % 2 else BAD, 2)} {name}{i}\t{length}\n"
             )
-        (folder / f"{name}.tsv").write_text("label\ttext\n" + "".join(lines))
+        (folder / f"{name}.tsv").write_text("label\ttext\tscore\n" + "".join(lines))
         (folder / f"{name}.conll").write_text("".join(map(tagged, lines)))
     text = folder / "text.txt"
     text.write_text("".join(words(filler + GOOD + BAD, 12) + f" d{i}\n" for i in range(300)))

@@ -180,6 +180,7 @@ PLANS: dict[str, Callable[[Question], Plan]] = {
     "classify": classify,
     "match": classify,
     "tag": partial(supervised, name="tag"),
+    "rate": partial(supervised, name="rate"),
     "texts": texts,
 }
 # what rows with labels may be for, in words

@@ -7,7 +7,7 @@ from pydantic import Discriminator, Tag, ValidationError
 
 from yanmo.errors import ModelError, SettingsError, brief
 from yanmo.models.base import Family
-from yanmo.tasks import classify, tag
+from yanmo.tasks import classify, rate, tag
 from yanmo.tasks.base import Task
 from yanmo.tasks.objectives import causal, combined, denoise, masked, permutation, sentences, span
 from yanmo.text.tokenizer import Tokenizer
@@ -24,11 +24,16 @@ OBJECTIVES: dict[str, tuple[Any, Any]] = {
     "combined": (combined.Settings, combined.Combined),
 }
 # name -> (settings, what is made of settings, tokeniser and labels)
-TASKS: dict[str, tuple[Any, Any]] = {"classify": (classify.Settings, classify.Classify), "tag": (tag.Settings, tag.Tag)}
+TASKS: dict[str, tuple[Any, Any]] = {
+    "classify": (classify.Settings, classify.Classify),
+    "rate": (rate.Settings, rate.Rate),
+    "tag": (tag.Settings, tag.Tag),
+}
 # The record of the task that a folder of another tool is made for: (kind of its head, config.json's problem_type) -> record.
 FOREIGN: dict[tuple[str, str | None], Mapping[str, Any]] = {
     ("classify", None): {"name": "classify"},
     ("classify", "single_label_classification"): {"name": "classify"},
+    ("classify", "regression"): {"name": "rate", "levels": []},
     ("classify", "multi_label_classification"): {"name": "classify", "several": True},
     ("tag", None): {"name": "tag"},
 }

@@ -17,6 +17,7 @@ from yanmo.models.base import Model
 from yanmo.settings import Block
 from yanmo.text.batches import Batch, Drawn, Key
 from yanmo.text.sources import Example
+from yanmo.text.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True)
@@ -126,6 +127,16 @@ def lengths(examples: Sequence[Example]) -> np.ndarray:
 def ids_of(examples: Sequence[Example]) -> list[np.ndarray]:
     """The token ids of prepared examples."""
     return [example.ids for example in examples if example.ids is not None]
+
+
+def hide(rows: list[np.ndarray], share: float, key: Key | None, tokenizer: Tokenizer) -> list[np.ndarray]:
+    """Rows of ids with a share of their tokens behind [MASK], none of the special ones; all randomness comes from `key`. As they were
+    where there is no key or no [MASK]."""
+    if key is None or not share or tokenizer.mask is None:
+        return rows
+    ids = np.concatenate(rows)
+    hidden = (key.generator().random(len(ids)) < share) & ~np.isin(ids, tokenizer.special)
+    return np.split(np.where(hidden, tokenizer.mask, ids), np.cumsum([len(row) for row in rows])[:-1])
 
 
 def better(best: str, new: Scores, old: Scores | None) -> bool:
