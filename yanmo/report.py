@@ -46,6 +46,7 @@ __all__ = [
 NAMES = {
     "f1": "F1",
     "macro_f1": "Macro F1",
+    "micro_f1": "Micro F1",
     "weighted_f1": "Weighted F1",
     "mcc": "MCC",
     "svm": "TF-IDF + linear SVM",
@@ -61,6 +62,7 @@ MOST_SAMPLES = 10  # evaluations whose samples are shown, from the first to the 
 SCORES = (
     "macro_f1",
     "accuracy",
+    "micro_f1",
 )  # that a chart of the training shows, and that a run is judged by where it does not say
 FOLLOWED = ("loss", "perplexity", "pseudo_perplexity", "bits_per_character", *SCORES)
 HUB = {"accuracy": "accuracy", "macro_f1": "f1"}  # scores that the Hugging Face hub knows, and its names for them
@@ -73,7 +75,7 @@ def name_of(key: str) -> str:
 
 def in_a_sentence(key: str) -> str:
     name = name_of(key)
-    return name if name[1:2].isupper() else name[:1].lower() + name[1:]
+    return name if not name[1:2].islower() else name[:1].lower() + name[1:]
 
 
 def duration(seconds: float) -> str:

@@ -1,8 +1,10 @@
 """`yanmo init`: what it writes runs as it stands, and the size is the one that fits the time."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -40,6 +42,22 @@ def test_labelled_rows(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["finetune", "reviews.yaml", "train.epochs=0.1"]) == 0
     metrics = json.loads(Path("runs/reviews/metrics.json").read_text())
     assert {"dev", "baseline", "cost"} <= metrics.keys()
+
+
+@pytest.mark.parametrize(
+    ("task", "row"),
+    [
+        ("relate", lambda n: {"head": "stone", "tail": f"w{n}", "relation": f"r{n % 2}", "text": f"w{n} near stone"}),
+    ],
+    ids=["relate"],
+)
+def test_rows_of_other_forms(here: Path, task: str, row: Callable[[int], dict[str, Any]]) -> None:
+    rows = [row(n) for n in range(100)]
+    Path("rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = yanmo.init("rows.jsonl", minutes=0.05)
+    text = Path(found["out"]).read_text()
+    assert f"name: {task}" in text and "not used" not in text
+    assert main(["finetune", found["out"], "train.epochs=0.1"]) == 0
 
 
 def test_text(here: Path) -> None:

@@ -7,7 +7,7 @@ from pydantic import Discriminator, Tag, ValidationError
 
 from yanmo.errors import ModelError, SettingsError, brief
 from yanmo.models.base import Family
-from yanmo.tasks import classify
+from yanmo.tasks import classify, relate
 from yanmo.tasks.base import Task
 from yanmo.tasks.objectives import causal, combined, denoise, masked, permutation, sentences, span
 from yanmo.text.tokenizer import Tokenizer
@@ -24,7 +24,10 @@ OBJECTIVES: dict[str, tuple[Any, Any]] = {
     "combined": (combined.Settings, combined.Combined),
 }
 # name -> (settings, what is made of settings, tokeniser and labels)
-TASKS: dict[str, tuple[Any, Any]] = {"classify": (classify.Settings, classify.Classify)}
+TASKS: dict[str, tuple[Any, Any]] = {
+    "classify": (classify.Settings, classify.Classify),
+    "relate": (relate.Settings, relate.Relate),
+}
 # The record of the task that a folder of another tool is made for: (kind of its head, config.json's problem_type) -> record.
 FOREIGN: dict[tuple[str, str | None], Mapping[str, Any]] = {
     ("classify", None): {"name": "classify"},
