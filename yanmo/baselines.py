@@ -1,5 +1,6 @@
 """What a learned model must beat, on the same split: for `classify` the majority label, naive Bayes, and a linear SVM over TF-IDF; for
-`tag` each word's commonest tag, and a CRF with hand-made features (without its library a perceptron).
+`relate` the majority and such an SVM, which knows the entities; for `rate` the mean, the median and ridge regression; for `tag` each
+word's commonest tag, and a CRF with hand-made features (without its library a perceptron).
 
 A task's baselines are a function here and a line in BASELINES.
 """
@@ -16,6 +17,8 @@ from yanmo.tasks.linear import vectorizer
 from yanmo.tasks.metrics.classification import classification
 from yanmo.tasks.metrics.multilabel import multilabel
 from yanmo.tasks.metrics.rating import rating
+from yanmo.tasks.relate import none_of
+from yanmo.tasks.relate import scores as relation_scores
 from yanmo.tasks.units import words_of
 from yanmo.text import tagging
 from yanmo.text.clean import language
@@ -116,6 +119,33 @@ def rate(train: Sequence[Example], test: Sequence[Example], labels: Sequence[str
     return {name: rating(truths, guess, settings.levels or None) for name, guess in guesses.items()}
 
 
+def relate(
+    train: Sequence[Example], test: Sequence[Example], labels: Sequence[str], settings: Any
+) -> dict[str, Scores]:
+    """The SVM reads the text, and as features of their own what stands between the entities and which of them comes first."""
+    from sklearn.compose import ColumnTransformer
+    from sklearn.pipeline import make_pipeline
+    from sklearn.svm import LinearSVC
+
+    def columns(rows: Sequence[Example]) -> np.ndarray:
+        found = []
+        for row in rows:
+            (_, end), (start, _) = sorted(row.marks)
+            between = row.texts[-1][end:start] + "."  # never empty, so that there is a feature
+            found.append((row.texts[-1], *((between, ".") if row.marks[0] <= row.marks[1] else (".", between))))
+        return np.array(found, dtype=object)
+
+    kind = language([e.texts[-1] for e in train])
+    truths, known = ([e.labels[0] for e in rows] for rows in (test, train))
+    features = ColumnTransformer([(str(i), vectorizer(kind, len(train)), i) for i in range(3)])
+    guesses = {
+        "majority": [max(labels, key=known.count)] * len(test),
+        "svm": make_pipeline(features, LinearSVC()).fit(columns(train), known).predict(columns(test)).tolist(),
+    }
+    none = none_of(labels, settings)
+    return {name: relation_scores(truths, guess, labels, none) for name, guess in guesses.items()}
+
+
 # task -> (training rows, rows to be scored, labels, settings of the task) -> baseline -> scores, that of `Task.best` among them
 Baselines = Callable[[Sequence[Example], Sequence[Example], Sequence[str], Any], dict[str, Scores]]
-BASELINES: dict[str, Baselines] = {"classify": classify, "rate": rate, "tag": tag}
+BASELINES: dict[str, Baselines] = {"classify": classify, "rate": rate, "relate": relate, "tag": tag}

@@ -96,7 +96,7 @@ def name_of(key: str) -> str:
 
 def in_a_sentence(key: str) -> str:
     name = name_of(key)
-    return name if name[1:2].isupper() else name[:1].lower() + name[1:]
+    return name if not name[1:2].islower() else name[:1].lower() + name[1:]
 
 
 def duration(seconds: float) -> str:

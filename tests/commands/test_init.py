@@ -1,8 +1,10 @@
 """`yanmo init`: what it writes runs as it stands, and the size is the one that fits the time."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -61,6 +63,22 @@ def test_numbers_on_a_scale(here: Path) -> None:
     assert content["task"]["name"] == "rate" and content["data"]["columns"] == {"text": "comment", "label": "score"}
     assert main(["finetune", found["out"], "train.epochs=0.1"]) == 0
     assert "ridge" in json.loads(Path("runs/stars/metrics.json").read_text())["baseline"]
+
+
+@pytest.mark.parametrize(
+    ("task", "row"),
+    [
+        ("relate", lambda n: {"head": "stone", "tail": f"w{n}", "relation": f"r{n % 2}", "text": f"w{n} near stone"}),
+    ],
+    ids=["relate"],
+)
+def test_rows_of_other_forms(here: Path, task: str, row: Callable[[int], dict[str, Any]]) -> None:
+    rows = [row(n) for n in range(100)]
+    Path("rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = yanmo.init("rows.jsonl", minutes=0.05)
+    text = Path(found["out"]).read_text()
+    assert f"name: {task}" in text and "not used" not in text
+    assert main(["finetune", found["out"], "train.epochs=0.1"]) == 0
 
 
 def test_text(here: Path) -> None:

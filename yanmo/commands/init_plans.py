@@ -25,7 +25,7 @@ from yanmo.models import find
 from yanmo.progress import say
 from yanmo.settings import Block, put
 from yanmo.tasks import TASKS
-from yanmo.tasks.base import lengths
+from yanmo.tasks.base import OWN, lengths
 from yanmo.text import corpus, sources, tokenizer
 from yanmo.text.clean import language
 from yanmo.text.recognise import Recognised
@@ -97,7 +97,7 @@ def supervised(question: Question, name: str, more: Mapping[str, tuple[Any, str]
             **{key: value for key, (value, _) in more.items()},
             "train.batch_tokens": 2048,
             "train.lr": 5e-4,
-            "train.rates": {"embeddings.ngrams": 4.0, "task_head": 2.0},
+            "train.rates": {"embeddings.ngrams": 4.0, OWN if task.head == "base" else "task_head": 2.0},
             "train.warmup": 0.1,
             "train.average": 0.98,
             "train.evaluations": 5,
@@ -181,6 +181,7 @@ PLANS: dict[str, Callable[[Question], Plan]] = {
     "match": classify,
     "tag": partial(supervised, name="tag"),
     "rate": partial(supervised, name="rate"),
+    "relate": partial(supervised, name="relate"),
     "texts": texts,
 }
 # what rows with labels may be for, in words
@@ -258,7 +259,7 @@ def _longest(cutter: Tokenizer, rows: Sequence[sources.Example], most: int) -> t
     sizes = np.array([2 + sum(map(len, cutter.encode_all(row.texts))) for row in rows[:2000]])
     needed = int(np.percentile(sizes, 99))
     longest = min(most, max(32, -(-needed // 16) * 16))
-    return longest, f"tokens; {(sizes <= longest).mean():.0%} of the rows fit, longer ones are cut"
+    return longest, f"tokens; {(sizes <= longest).mean():.0%} of the rows fit"
 
 
 def _sample(paths: Sequence[Path]) -> tuple[list[str], int, int]:
@@ -298,7 +299,8 @@ def _plan(
         "data.train": (question.path, ""),
     }
     if verb == "finetune" and names:
-        others = [name for name in question.seen.present if name not in names.values()]
+        whole = question.seen.kind in ("relate", "read")  # forms that know more columns than these
+        others = [name for name in question.seen.present if name not in names.values() and not whole]
         first["data.columns"] = (names, f"not used: {', '.join(others)}" if others else "")
     measured = {"size": chosen.size, "tokens_per_second": round(chosen.rate), "passes": round(chosen.passes, 1)}
     kept = {"format": question.seen.format, "encoding": question.seen.encoding}

@@ -7,7 +7,7 @@ from pydantic import Discriminator, Tag, ValidationError
 
 from yanmo.errors import ModelError, SettingsError, brief
 from yanmo.models.base import Family
-from yanmo.tasks import classify, rate, tag
+from yanmo.tasks import classify, rate, relate, tag
 from yanmo.tasks.base import Task
 from yanmo.tasks.objectives import causal, combined, denoise, masked, permutation, sentences, span
 from yanmo.text.tokenizer import Tokenizer
@@ -27,6 +27,7 @@ OBJECTIVES: dict[str, tuple[Any, Any]] = {
 TASKS: dict[str, tuple[Any, Any]] = {
     "classify": (classify.Settings, classify.Classify),
     "rate": (rate.Settings, rate.Rate),
+    "relate": (relate.Settings, relate.Relate),
     "tag": (tag.Settings, tag.Tag),
 }
 # The record of the task that a folder of another tool is made for: (kind of its head, config.json's problem_type) -> record.
