@@ -45,6 +45,7 @@ __all__ = [
 
 NAMES = {
     "f1": "F1",
+    "exact": "Exact match",
     "macro_f1": "Macro F1",
     "micro_f1": "Micro F1",
     "weighted_f1": "Weighted F1",
@@ -52,6 +53,8 @@ NAMES = {
     "svm": "TF-IDF + linear SVM",
     "naive_bayes": "Naive Bayes",
     "majority": "Always the commonest class",
+    "overlap": "The sentence with the most words of the question",
+    "no_answer": "Never an answer",
     "from_scratch": "Same network, not pre-trained",
     "seconds": "Time",
     "peak_memory_mb": "Peak memory (MB)",
@@ -63,9 +66,16 @@ SCORES = (
     "macro_f1",
     "accuracy",
     "micro_f1",
+    "f1",
+    "exact",
 )  # that a chart of the training shows, and that a run is judged by where it does not say
 FOLLOWED = ("loss", "perplexity", "pseudo_perplexity", "bits_per_character", *SCORES)
-HUB = {"accuracy": "accuracy", "macro_f1": "f1"}  # scores that the Hugging Face hub knows, and its names for them
+HUB = {
+    "accuracy": "accuracy",
+    "macro_f1": "f1",
+    "f1": "f1",
+    "exact": "exact_match",
+}  # scores that the Hugging Face hub knows, and its names for them
 MOST_POINTS = 200  # a longer curve is shown as means of equal runs of steps
 
 

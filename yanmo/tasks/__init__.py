@@ -7,7 +7,7 @@ from pydantic import Discriminator, Tag, ValidationError
 
 from yanmo.errors import ModelError, SettingsError, brief
 from yanmo.models.base import Family
-from yanmo.tasks import classify, relate
+from yanmo.tasks import answer, classify, relate
 from yanmo.tasks.base import Task
 from yanmo.tasks.objectives import causal, combined, denoise, masked, permutation, sentences, span
 from yanmo.text.tokenizer import Tokenizer
@@ -27,11 +27,13 @@ OBJECTIVES: dict[str, tuple[Any, Any]] = {
 TASKS: dict[str, tuple[Any, Any]] = {
     "classify": (classify.Settings, classify.Classify),
     "relate": (relate.Settings, relate.Relate),
+    "answer": (answer.Settings, answer.Answering),
 }
 # The record of the task that a folder of another tool is made for: (kind of its head, config.json's problem_type) -> record.
 FOREIGN: dict[tuple[str, str | None], Mapping[str, Any]] = {
     ("classify", None): {"name": "classify"},
     ("classify", "single_label_classification"): {"name": "classify"},
+    ("span", None): {"name": "answer"},
 }
 # What a family learns by, its own objective first, where that is not all that its heads admit in the order above.
 OWN = {"t5": ("span", "denoise"), "mt5": ("span", "denoise"), "yanmo-autoencoder": ("denoise",)}
