@@ -1,19 +1,25 @@
 """What a learned model must beat, on the same split: for `classify` the majority label, naive Bayes, and a linear SVM over TF-IDF; for
-`relate` the majority and such an SVM, which knows the entities; for `rate` the mean, the median and ridge regression; for `tag` each
-word's commonest tag, and a CRF with hand-made features (without its library a perceptron).
+`rate` the mean, the median and ridge regression; for `tag` each word's commonest tag, and a CRF with hand-made features (without its
+library a perceptron); for `relate` the majority and an SVM, which knows the entities; for `answer` the sentence with the most words of
+the question.
 
 A task's baselines are a function here and a line in BASELINES.
 """
 
+import re
+import statistics
 from collections.abc import Callable, Sequence
+from itertools import groupby
 from typing import Any
 
 import numpy as np
 
 from yanmo.tasks import linear_chain
 from yanmo.tasks import tag as tagger
+from yanmo.tasks.answer import measure
 from yanmo.tasks.base import Scores, Task
 from yanmo.tasks.linear import vectorizer
+from yanmo.tasks.metrics.answers import answers
 from yanmo.tasks.metrics.classification import classification
 from yanmo.tasks.metrics.multilabel import multilabel
 from yanmo.tasks.metrics.rating import rating
@@ -146,6 +152,34 @@ def relate(
     return {name: relation_scores(truths, guess, labels, none) for name, guess in guesses.items()}
 
 
+_PIECE = re.compile(r"[\u3400-\u9fff]|[^\W_\u3400-\u9fff]+")  # a Chinese character or another word
+_SENTENCE = re.compile(r"[^。！？；.!?;\n]+(?:\.\d[^。！？；.!?;\n]*)*")
+
+
+def answer(
+    train: Sequence[Example], test: Sequence[Example], labels: Sequence[str], settings: Any = None
+) -> dict[str, Scores]:
+    """A piece of the sentence that has the most words of the question in it: the longest run of its words that are not in the question,
+    as many of them as training answers have. Where training questions have no answer, also to give none to any."""
+    usual = statistics.median([len(_PIECE.findall(e.labels[0])) for e in train if e.labels] or [1])
+    truths, judged = [e.labels for e in test], measure(test)
+    guesses = {"overlap": [_overlapping(e.texts[0], e.texts[1], round(usual)) for e in test]}
+    if not all(e.labels for e in train):
+        guesses["no_answer"] = [""] * len(test)
+    return {name: answers(truths, guess, judged) for name, guess in guesses.items()}
+
+
+def _overlapping(question: str, context: str, most: int) -> str:
+    asked = {*_PIECE.findall(question.lower())}
+    sentence = max(
+        _SENTENCE.findall(context) or [context], key=lambda each: len(asked & {*_PIECE.findall(each.lower())})
+    )
+    pieces = [*_PIECE.finditer(sentence)]
+    runs = [[*run] for new, run in groupby(pieces, lambda piece: piece[0].lower() not in asked) if new]
+    run = max(runs, key=len, default=pieces)[:most]
+    return sentence[run[0].start() : run[-1].end()] if run else ""
+
+
 # task -> (training rows, rows to be scored, labels, settings of the task) -> baseline -> scores, that of `Task.best` among them
 Baselines = Callable[[Sequence[Example], Sequence[Example], Sequence[str], Any], dict[str, Scores]]
-BASELINES: dict[str, Baselines] = {"classify": classify, "rate": rate, "relate": relate, "tag": tag}
+BASELINES: dict[str, Baselines] = {"answer": answer, "classify": classify, "rate": rate, "relate": relate, "tag": tag}

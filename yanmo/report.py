@@ -45,6 +45,7 @@ __all__ = [
 
 NAMES = {
     "f1": "F1",
+    "exact": "Exact match",
     "macro_f1": "Macro F1",
     "micro_f1": "Micro F1",
     "weighted_f1": "Weighted F1",
@@ -54,6 +55,7 @@ NAMES = {
     "naive_bayes": "Naive Bayes",
     "majority": "Always the commonest class",
     "network_alone": "Network alone",
+    "always_answering": "Always answering",
     "without_thresholds": "With thresholds of 0.5",
     "pearson": "Pearson",
     "spearman": "Spearman",
@@ -69,6 +71,8 @@ NAMES = {
     "commonest_tag": "Each word's commonest tag",
     "crf": "CRF with hand-made features",
     "perceptron": "Perceptron with hand-made features",
+    "overlap": "The sentence with the most words of the question",
+    "no_answer": "Never an answer",
     "from_scratch": "Same network, not pre-trained",
     "seconds": "Time",
     "peak_memory_mb": "Peak memory (MB)",
@@ -77,12 +81,24 @@ UNSEEN = {"test": "which it never saw in training", "dev": "on which it was not 
 MOST_CLASSES = 20  # a larger confusion matrix is shown as the list of its commonest confusions
 MOST_SAMPLES = 10  # evaluations whose samples are shown, from the first to the last
 # Charted; the first that there is is what a run is judged by that does not say.
-SCORES = ("macro_f1", "micro_f1", "accuracy", "average_precision", "spearman", "pearson", "quadratic_kappa")
+SCORES = (
+    "macro_f1",
+    "micro_f1",
+    "accuracy",
+    "f1",
+    "exact",
+    "average_precision",
+    "spearman",
+    "pearson",
+    "quadratic_kappa",
+)
 FOLLOWED = ("loss", "perplexity", "pseudo_perplexity", "bits_per_character", *SCORES)
 # What the Hugging Face hub calls scores that it knows.
 HUB = {
     "accuracy": "accuracy",
     "macro_f1": "f1",
+    "f1": "f1",
+    "exact": "exact_match",
     "spearman": "spearmanr",
     "pearson": "pearsonr",
     "mae": "mae",

@@ -69,8 +69,12 @@ def test_numbers_on_a_scale(here: Path) -> None:
     ("task", "row"),
     [
         ("relate", lambda n: {"head": "stone", "tail": f"w{n}", "relation": f"r{n % 2}", "text": f"w{n} near stone"}),
+        (
+            "answer",
+            lambda n: {"question": "what?", "context": f"a near river {n}", "answers": [{"text": "near", "start": 2}]},
+        ),
     ],
-    ids=["relate"],
+    ids=["relate", "answer"],
 )
 def test_rows_of_other_forms(here: Path, task: str, row: Callable[[int], dict[str, Any]]) -> None:
     rows = [row(n) for n in range(100)]

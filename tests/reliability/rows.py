@@ -63,6 +63,7 @@ ROWS = {
     "tag, with a chain of its own": Row("finetune", more={"task": {"name": "tag", "crf": True}}, rows="{}.conll"),
     "rate": Row("finetune", {"layer_decay": 0.8}, {"task": {"name": "rate"}}),
     "relate": Row("finetune", _TASK_RATE, {"task": {"name": "relate"}}, rows="related-{}.jsonl"),
+    "answer": Row("finetune", more={"task": {"name": "answer", "max_length": 32}}, rows="answered-{}.jsonl"),
     "masked, accumulated, rolling back": Row("pretrain", {"accumulate": 2, "on_fault": "rollback", "spike": 6.0}),
     "masked, from shards": Row("pretrain", text="shards"),
     "masked, in bfloat16": Row("pretrain", precision="bfloat16"),
@@ -94,7 +95,7 @@ def write_data(folder: Path) -> Path:
             )
         (folder / f"{name}.tsv").write_text("label\ttext\tscore\n" + "".join(lines))
         (folder / f"{name}.conll").write_text("".join(map(tagged, lines)))
-        for form, made in (("related", _related),):
+        for form, made in (("related", _related), ("answered", _answered)):
             found = [made(i, words) | {"id": f"{name}{i}"} for i in range(rows // 3)]
             (folder / f"{form}-{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in found))
     text = folder / "text.txt"
@@ -113,6 +114,15 @@ def _related(i: int, words: Callable[[list[str], int], str]) -> dict[str, Any]:
         f"{words(FILLER, 2)} {one.format(words(FILLER, 1))} {verb} {other.format(words(FILLER, 1))} {words(FILLER, 2)}"
     )
     return {"text": text, "relation": relation}
+
+
+def _answered(i: int, words: Callable[[list[str], int], str]) -> dict[str, Any]:
+    """A word of praise or of blame in a text of some windows; a fifth of the questions has none."""
+    said = words(BAD if i % 2 else GOOD, 1)
+    before, after = words(FILLER, i % 40), words(FILLER, 39 - i % 40)
+    context = f"{before} {said} {after}" if i % 5 else f"{before} {after}"
+    answers = [{"text": said, "start": len(before) + 1}] if i % 5 else []
+    return {"question": "what blame" if i % 2 else "what praise", "context": context, "answers": answers}
 
 
 def settings(row: Row, data: Path, run: Path, **train: Any) -> dict[str, Any]:

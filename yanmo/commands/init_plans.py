@@ -182,6 +182,7 @@ PLANS: dict[str, Callable[[Question], Plan]] = {
     "tag": partial(supervised, name="tag"),
     "rate": partial(supervised, name="rate"),
     "relate": partial(supervised, name="relate"),
+    "read": partial(supervised, name="answer"),
     "texts": texts,
 }
 # what rows with labels may be for, in words

@@ -7,7 +7,7 @@ from pydantic import Discriminator, Tag, ValidationError
 
 from yanmo.errors import ModelError, SettingsError, brief
 from yanmo.models.base import Family
-from yanmo.tasks import classify, rate, relate, tag
+from yanmo.tasks import answer, classify, rate, relate, tag
 from yanmo.tasks.base import Task
 from yanmo.tasks.objectives import causal, combined, denoise, masked, permutation, sentences, span
 from yanmo.text.tokenizer import Tokenizer
@@ -29,6 +29,7 @@ TASKS: dict[str, tuple[Any, Any]] = {
     "rate": (rate.Settings, rate.Rate),
     "relate": (relate.Settings, relate.Relate),
     "tag": (tag.Settings, tag.Tag),
+    "answer": (answer.Settings, answer.Answering),
 }
 # The record of the task that a folder of another tool is made for: (kind of its head, config.json's problem_type) -> record.
 FOREIGN: dict[tuple[str, str | None], Mapping[str, Any]] = {
@@ -37,6 +38,7 @@ FOREIGN: dict[tuple[str, str | None], Mapping[str, Any]] = {
     ("classify", "regression"): {"name": "rate", "levels": []},
     ("classify", "multi_label_classification"): {"name": "classify", "several": True},
     ("tag", None): {"name": "tag"},
+    ("span", None): {"name": "answer"},
 }
 # What a family learns by, its own objective first, where that is not all that its heads admit in the order above.
 OWN = {"t5": ("span", "denoise"), "mt5": ("span", "denoise"), "yanmo-autoencoder": ("denoise",)}

@@ -171,6 +171,25 @@ class Tokenizer:
             for e, f in zip(examples, found, strict=True)
         ]
 
+    def tokenise_windows(self, examples: Sequence[Example], longest: int, stride: int) -> list[Example]:
+        """Pairs whose second text may be long: with `ids` and `types` of all windows end to end, each the first text (cut to less than half
+        of `longest` tokens) and a piece of the second, at most `longest` tokens; two neighbours share `stride` of them.
+
+        `places`: (tokens, 3) int64, the window of each token, and the characters (from, to) of the second text that it stands for, -1
+        where it stands for none."""
+        most = longest // 2 - 4  # a text that was cut may be read as some tokens more
+        heads = self.inner.encode_batch([e.texts[0] for e in examples], add_special_tokens=False)
+        texts = [
+            (e.texts[0] if len(head) <= most else e.texts[0][: head.offsets[most - 1][1]], e.texts[1])
+            for e, head in zip(examples, heads, strict=True)
+        ]
+        self.inner.enable_truncation(longest, stride=stride, strategy="only_second")
+        try:
+            found = self.inner.encode_batch(texts)
+        finally:
+            self.inner.no_truncation()
+        return [_windows(e, [f, *f.overflowing]) for e, f in zip(examples, found, strict=True)]
+
     def cut(self, longest: int, *, unbroken: bool) -> Cut:
         """How documents become rows of at most `longest` tokens."""
         before, after = (np.array([] if id is None else [id], np.int32) for id in (self.cls, self.sep))
@@ -209,6 +228,20 @@ def _places(marks: Sequence[tuple[int, int]], offsets: Sequence[tuple[int, int]]
     there = (first < last) & (wanted[:, 0] >= 0)
     padded = np.append(own, 0)
     return np.where(there[:, None], np.stack([padded[np.minimum(first, len(own))], padded[last - 1] + 1], 1), -1)
+
+
+def _windows(example: Example, windows: Sequence[tokenizers.Encoding]) -> Example:
+    """An example with the tokens of all its windows; see `Tokenizer.tokenise_windows`."""
+    window = np.repeat(np.arange(len(windows)), [len(each) for each in windows])
+    second = np.array([sequence == 1 for each in windows for sequence in each.sequence_ids], bool)
+    offsets = np.array([pair for each in windows for pair in each.offsets], np.int64)
+    there = second & (offsets[:, 1] > offsets[:, 0])
+    return replace(
+        example,
+        ids=np.array([id for each in windows for id in each.ids], np.int32),
+        types=np.array([type for each in windows for type in each.type_ids], np.int32),
+        places=np.column_stack([window, np.where(there[:, None], offsets, -1)]),
+    )
 
 
 def _joined(texts: Iterable[Sequence[Sequence[int] | np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
