@@ -48,6 +48,11 @@ NAMES = {
     "macro_f1": "Macro F1",
     "weighted_f1": "Weighted F1",
     "mcc": "MCC",
+    "map": "MAP",
+    "mrr": "MRR",
+    "ndcg@10": "nDCG@10",
+    "ndcg@100": "nDCG@100",
+    "tfidf": "TF-IDF",
     "svm": "TF-IDF + linear SVM",
     "naive_bayes": "Naive Bayes",
     "majority": "Always the commonest class",
@@ -59,11 +64,15 @@ UNSEEN = {"test": "which it never saw in training", "dev": "on which it was not 
 MOST_CLASSES = 20  # a larger confusion matrix is shown as the list of its commonest confusions
 MOST_SAMPLES = 10  # evaluations whose samples are shown, from the first to the last
 SCORES = (
-    "macro_f1",
-    "accuracy",
+    *("macro_f1", "accuracy"),
+    *("spearman", "ndcg@10", "uniformity"),
 )  # that a chart of the training shows, and that a run is judged by where it does not say
 FOLLOWED = ("loss", "perplexity", "pseudo_perplexity", "bits_per_character", *SCORES)
-HUB = {"accuracy": "accuracy", "macro_f1": "f1"}  # scores that the Hugging Face hub knows, and its names for them
+HUB = {
+    "accuracy": "accuracy",
+    "macro_f1": "f1",
+    "spearman": "spearmanr",
+}  # scores that the Hugging Face hub knows, and its names for them
 MOST_POINTS = 200  # a longer curve is shown as means of equal runs of steps
 
 
@@ -292,6 +301,9 @@ PIPELINES = {"ForSequenceClassification": "text-classification", "ForTokenClassi
 PIPELINES |= {"ForQuestionAnswering": "question-answering"}
 PIPELINES |= {"ForMaskedLM": "fill-mask", "ForCausalLM": "text-generation", "LMHeadModel": "text-generation"}
 
+# Of tasks whose folders another library opens by their own classes: task -> (library, hub tag).
+TASKS = {"embed": ("sentence-transformers", "sentence-similarity")}
+
 
 def card(
     folder: Path, *, language: str | Sequence[str], about: str, base: str | None, data: Mapping[str, str], license: str
@@ -300,7 +312,8 @@ def card(
     metrics, config = _read(folder / "metrics.json"), _read(folder / "config.json")
     split, scores = _final(metrics)
     baselines: Mapping[str, Any] = metrics.get("baseline") or {}
-    heads = " ".join(config.get("architectures") or [])
+    heads, settings = " ".join(config.get("architectures") or []), _read(folder / "settings.yaml")
+    library, pipeline = TASKS.get(str((settings.get("task") or {}).get("name")), ("transformers", ""))
     facts: dict[str, Any] = {
         "name": folder.resolve().name,
         "language": [language] if isinstance(language, str) else list(language),
@@ -312,10 +325,10 @@ def card(
         "unseen": UNSEEN.get(split),
         "scores": scores,
         "config": config,
-        "pipeline": next((tag for head, tag in PIPELINES.items() if head in heads), None),
-        "library": "transformers" if not str(config.get("model_type", "yanmo")).startswith("yanmo") else "yanmo",
+        "pipeline": pipeline or next((tag for head, tag in PIPELINES.items() if head in heads), None),
+        "library": library if not str(config.get("model_type", "yanmo")).startswith("yanmo") else "yanmo",
         "cost": _cost(metrics.get("cost") or {}),
-        "settings": dict(_flat(_read(folder / "settings.yaml"))),
+        "settings": dict(_flat(settings)),
         "table": _scoreboard(_everyone("This model", scores, baselines), list(_single(scores)), ""),
         "verdict": verdict(scores, baselines, headline(metrics)),
         "headline": in_a_sentence(headline(metrics)),

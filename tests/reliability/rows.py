@@ -57,6 +57,7 @@ ROWS = {
     "masked": Row("pretrain"),
     "classify": Row("finetune"),
     "classify, averaged": Row("finetune", {"average": 0.9}),
+    "embed, texts alone": Row("finetune", more={"task": {"name": "embed"}}),
     "masked, accumulated, rolling back": Row("pretrain", {"accumulate": 2, "on_fault": "rollback", "spike": 6.0}),
     "masked, from shards": Row("pretrain", text="shards"),
     "masked, in bfloat16": Row("pretrain", precision="bfloat16"),
@@ -102,15 +103,15 @@ def settings(row: Row, data: Path, run: Path, **train: Any) -> dict[str, Any]:
         objective = {"max_length": 16, **row.more.get("objective", {})}
         return {**common, "data": {"train": str(data / row.text)}, "objective": objective}
     rows = {name: str(data / f"{name}.tsv") for name in ("train", "dev", "test")}
-    return {**common, "data": rows, "task": {"max_length": 16, "token_dropout": 0.1}}
+    return {**common, "data": rows, "task": {"max_length": 16, **row.more.get("task", {"token_dropout": 0.1})}}
 
 
 def state(checkpoint: Path) -> dict[str, str]:
     """Everything that training goes on from, without the time: weights, optimiser, average, random states, cursor, counters."""
     found = {
-        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(checkpoint.iterdir())
-        if path.name not in ("manifest.json", "training.json")
+        str(path.relative_to(checkpoint)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(checkpoint.rglob("*"))
+        if path.is_file() and path.name not in ("manifest.json", "training.json")
     }
     progress = json.loads((checkpoint / "training.json").read_text())
     return {**found, "training.json": json.dumps({key: v for key, v in progress.items() if key != "seconds"})}

@@ -79,7 +79,7 @@ def command(words: Words[Settings]) -> dict[str, Any]:
                 metrics[name] = {**task.score(answers(name), prepared[name]), "network_alone": alone}
         with bar(f"baselines on the {last} rows"):
             metrics["baseline"] = baselines.beside(task, rows["train"], rows[last], labels)
-        metrics["headline"] = task.best
+        metrics["headline"] = task.judged_by(rows[last])
         fit.conclude(job, run, metrics)
     say(verdict(metrics))
     return metrics
@@ -110,6 +110,8 @@ def prepare(
         )
         task = make(asked.task, opened.tokenizer, labels or ())
         attach(opened.model, task, getattr(opened.config, opened.family.width))
+        if opened.folder is not None:
+            task.inherit(opened.folder)
         return Job(
             "fine-tuning",
             opened,

@@ -8,6 +8,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from types import MappingProxyType
@@ -178,6 +179,7 @@ def texts(question: Question) -> Plan:
 
 # what the rows are for -> its plan; that of a new task is `partial(supervised, name=...)`, or a function of its own
 PLANS: dict[str, Callable[[Question], Plan]] = {"classify": classify, "match": classify, "texts": texts}
+PLANS |= {"pairs": partial(supervised, name="embed")}
 # what rows with labels may be for, in words
 IN_WORDS = {
     "classify": "labelled texts and pairs (classify)",
