@@ -13,6 +13,7 @@ from yanmo.tasks import embed as sentences
 from yanmo.tasks.base import Scores, Task
 from yanmo.tasks.linear import vectorizer
 from yanmo.tasks.metrics.classification import classification
+from yanmo.tasks.rerank import order
 from yanmo.text.clean import language
 from yanmo.text.sources import Example
 
@@ -37,6 +38,15 @@ def embed(
     if kind == "pairs":
         return {"tfidf": sentences.retrieval(test, features.transform)}
     return {"tfidf": sentences.closeness(test, _cosines(features, test))}
+
+
+def rerank(
+    train: Sequence[Example], test: Sequence[Example], labels: Sequence[str] = (), settings: Any = None
+) -> dict[str, Scores]:
+    """The documents of each query in the order of their cosines of TF-IDF."""
+    texts = [text for e in train for text in e.texts]
+    features = vectorizer(language(texts), len(texts)).fit(texts)
+    return {"tfidf": order(test, _cosines(features, test).tolist())}
 
 
 def _cosines(features: Any, rows: Sequence[Example]) -> np.ndarray:
@@ -67,4 +77,4 @@ def classify(
 
 # task -> (training rows, rows to be scored, labels, settings of the task) -> baseline -> scores, that of `Task.judged_by` among them
 Baselines = Callable[[Sequence[Example], Sequence[Example], Sequence[str], Any], dict[str, Scores]]
-BASELINES: dict[str, Baselines] = {"classify": classify, "embed": embed}
+BASELINES: dict[str, Baselines] = {"classify": classify, "embed": embed, "rerank": rerank}

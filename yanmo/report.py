@@ -302,7 +302,10 @@ PIPELINES |= {"ForQuestionAnswering": "question-answering"}
 PIPELINES |= {"ForMaskedLM": "fill-mask", "ForCausalLM": "text-generation", "LMHeadModel": "text-generation"}
 
 # Of tasks whose folders another library opens by their own classes: task -> (library, hub tag).
-TASKS = {"embed": ("sentence-transformers", "sentence-similarity")}
+TASKS = {
+    "embed": ("sentence-transformers", "sentence-similarity"),
+    "rerank": ("sentence-transformers", "text-ranking"),
+}
 
 
 def card(

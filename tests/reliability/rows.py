@@ -34,6 +34,7 @@ class Row:
     train: dict[str, Any] = field(default_factory=dict)
     more: dict[str, Any] = field(default_factory=dict)  # blocks beside `train`
     text: str = "text.txt"  # what is pre-trained on
+    rows: str = "{}.tsv"  # of train, dev and test, what is fine-tuned on
     precision: str = "float32"
 
 
@@ -58,6 +59,7 @@ ROWS = {
     "classify": Row("finetune"),
     "classify, averaged": Row("finetune", {"average": 0.9}),
     "embed, texts alone": Row("finetune", more={"task": {"name": "embed"}}),
+    "rerank": Row("finetune", more={"task": {"name": "rerank"}}, rows="{}-ranked.tsv"),
     "masked, accumulated, rolling back": Row("pretrain", {"accumulate": 2, "on_fault": "rollback", "spike": 6.0}),
     "masked, from shards": Row("pretrain", text="shards"),
     "masked, in bfloat16": Row("pretrain", precision="bfloat16"),
@@ -82,6 +84,8 @@ def write_data(folder: Path) -> Path:
                 f"{'pos' if i % 2 else 'neg'}\t{words(filler, length)} {words(GOOD if i % 2 else BAD, 2)} {name}{i}\n"
             )
         (folder / f"{name}.tsv").write_text("label\ttext\n" + "".join(lines))
+        ranked = [f"q{i % 9}\t{' '.join(line.split()[1:])}\t{i % 2}\n" for i, line in enumerate(lines)]
+        (folder / f"{name}-ranked.tsv").write_text("query\tdocument\trelevance\n" + "".join(ranked))
     text = folder / "text.txt"
     text.write_text("".join(words(filler + GOOD + BAD, 12) + f" d{i}\n" for i in range(300)))
     cutter = tokenizer.train(sources.read_texts(text), tokenizer.TokenizerSettings(kind="word", vocab=400))
@@ -102,7 +106,7 @@ def settings(row: Row, data: Path, run: Path, **train: Any) -> dict[str, Any]:
     if row.verb == "pretrain":
         objective = {"max_length": 16, **row.more.get("objective", {})}
         return {**common, "data": {"train": str(data / row.text)}, "objective": objective}
-    rows = {name: str(data / f"{name}.tsv") for name in ("train", "dev", "test")}
+    rows = {name: str(data / row.rows.format(name)) for name in ("train", "dev", "test")}
     return {**common, "data": rows, "task": {"max_length": 16, **row.more.get("task", {"token_dropout": 0.1})}}
 
 

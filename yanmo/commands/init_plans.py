@@ -98,7 +98,7 @@ def supervised(question: Question, name: str, more: Mapping[str, tuple[Any, str]
             **{key: value for key, (value, _) in more.items()},
             "train.batch_tokens": 2048,
             "train.lr": 5e-4,
-            "train.rates": {"embeddings.ngrams": 4.0, "task_head": 2.0},
+            "train.rates": {"embeddings.ngrams": 4.0, **({} if task.head == "base" else {"task_head": 2.0})},
             "train.warmup": 0.1,
             "train.average": 0.98,
             "train.evaluations": 5,
@@ -179,7 +179,7 @@ def texts(question: Question) -> Plan:
 
 # what the rows are for -> its plan; that of a new task is `partial(supervised, name=...)`, or a function of its own
 PLANS: dict[str, Callable[[Question], Plan]] = {"classify": classify, "match": classify, "texts": texts}
-PLANS |= {"pairs": partial(supervised, name="embed")}
+PLANS |= {"pairs": partial(supervised, name="embed"), "rank": partial(supervised, name="rerank")}
 # what rows with labels may be for, in words
 IN_WORDS = {
     "classify": "labelled texts and pairs (classify)",

@@ -9,7 +9,7 @@ from pydantic import Discriminator, Tag, ValidationError
 
 from yanmo.errors import ModelError, SettingsError, brief
 from yanmo.models.base import Family
-from yanmo.tasks import classify, embed, sentence
+from yanmo.tasks import classify, embed, rerank, sentence
 from yanmo.tasks.base import Task
 from yanmo.tasks.objectives import causal, combined, denoise, masked, permutation, sentences, span
 from yanmo.text.tokenizer import Tokenizer
@@ -29,6 +29,7 @@ OBJECTIVES: dict[str, tuple[Any, Any]] = {
 TASKS: dict[str, tuple[Any, Any]] = {
     "classify": (classify.Settings, classify.Classify),
     "embed": (embed.Settings, embed.Embed),
+    "rerank": (rerank.Settings, rerank.Rerank),
 }
 # The record of the task that a folder of another tool is made for: (kind of its head, config.json's problem_type) -> record.
 FOREIGN: dict[tuple[str, str | None], Mapping[str, Any]] = {
@@ -39,11 +40,13 @@ FOREIGN: dict[tuple[str, str | None], Mapping[str, Any]] = {
 OWN = {"t5": ("span", "denoise"), "mt5": ("span", "denoise"), "yanmo-autoencoder": ("denoise",)}
 
 
-def foreign(folder: Path, head: str, problem: str | None) -> Mapping[str, Any] | None:
+def foreign(folder: Path, head: str, problem: str | None, labels: int) -> Mapping[str, Any] | None:
     """The record of the task that a folder of another tool is made for; None where it is for none that is known."""
     if head != "classify" and (folder / sentence.FILE).is_file():
         with suppress(ModelError):  # which `Engine.embed` says
             return embed.recorded(sentence.read(folder))
+    if (head, problem, labels) == ("classify", None, 1):  # a CrossEncoder of sentence-transformers
+        return {"name": "rerank"}
     return FOREIGN.get((head, problem))
 
 

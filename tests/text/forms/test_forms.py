@@ -92,6 +92,14 @@ ROWS: dict[str, tuple[str, dict[str, Any], dict[str, str], tuple[Any, ...], str]
         "",
     ),
     "paired, a question and its answer": ("paired", {"question": "a", "answer": "b"}, {}, (("a", "b"), (), []), ""),
+    "ranked": ("ranked", {"document": "b", "query": "a", "relevance": 2}, {}, (("a", "b"), ("2",), []), ""),
+    "ranked, of a question": (
+        "ranked",
+        {"question": "a", "passage": "b", "negative": "c", "label": "0"},
+        {},
+        (("a", "b"), ("0",), []),
+        "",
+    ),
     "answered": (
         "answered",
         {
@@ -234,6 +242,13 @@ FAULTS: dict[str, tuple[str, dict[str, Any], str]] = {
     "a word for a number": ("paired", {"text": "a", "pair": "b", "label": "yes"}, "holds 'yes'; expected a number"),
     "no number at all": ("paired", {"text": "a", "pair": "b", "label": "nan"}, "holds 'nan'; expected a number"),
     "an empty number": ("paired", {"text": "a", "pair": "b", "label": ""}, "'label' is empty; give the row a number"),
+    "no grade": (
+        "ranked",
+        {"query": "a", "document": "b"},
+        "no column for the relevance; the file has: query, document",
+    ),
+    "no document": ("ranked", {"query": "a", "relevance": 1}, "no column for the document"),
+    "an empty document": ("ranked", {"query": "a", "document": "", "relevance": 1}, "column 'document' is empty"),
     "a place in words": (
         "answered",
         {**SQUAD, "answers": [{"text": "cat", "start": "4"}]},
@@ -270,6 +285,7 @@ def test_without_labels(tmp_path: Path) -> None:
         ("answered", {"question": "Who?", "context": "a b"}, ("Who?", "a b"), 0),
         ("answered", {**SQUAD, "answers": [{"text": "dog", "start": 0}]}, ("Who ran?", SQUAD["context"]), 0),
         ("paired", {"text": "a", "pair": "", "label": "?"}, ("a", ""), 0),
+        ("ranked", {"query": "a", "document": "b"}, ("a", "b"), 0),
     ):
         [found] = read(tmp_path, form, [row], {}, labelled=False)
         assert (found.texts, found.labels, len(found.marks)) == (texts, (), marks)

@@ -18,4 +18,5 @@ FORMS: dict[str, Form] = {
     "related": related.FORM,
     "answered": answered.FORM,
     "paired": paired.FORM,
+    "ranked": paired.RANKED,
 }

@@ -1,8 +1,12 @@
 """Texts that belong together or not: a text alone; a pair, with a number that says how near its texts are, or without one; a pair with a
-third text that does not belong to the first."""
+third text that does not belong to the first.
+
+A ranked row is a pair that needs its number: a query, a document, and how relevant it is.
+"""
 
 import json
 import math
+from dataclasses import replace
 from typing import Any
 
 from yanmo.text.columns import COLUMNS
@@ -49,4 +53,14 @@ FORM = Form(
         "label": (*USUAL["score"], *USUAL["label"]),
     },
     bears=False,
+)
+RANKED = replace(
+    FORM,
+    columns={
+        "text": ("query", *USUAL["question"], *USUAL["text"]),
+        "pair": ("document", "doc", "passage", "context", *USUAL["pair"], *USUAL["answers"]),
+        "label": ("relevance", "grade", *USUAL["score"], *USUAL["label"]),
+    },
+    needed=("text", "pair"),
+    bears=True,
 )
