@@ -1,7 +1,7 @@
 """What a learned model must beat, on the same split: for `classify` the majority label, naive Bayes, and a linear SVM over TF-IDF; for
 `rate` the mean, the median and ridge regression; for `tag` each word's commonest tag, and a CRF with hand-made features (without its
 library a perceptron); for `relate` the majority and an SVM, which knows the entities; for `answer` the sentence with the most words of
-the question.
+the question; for pairs of texts the cosine of TF-IDF.
 
 A task's baselines are a function here and a line in BASELINES.
 """
@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from yanmo.tasks import embed as sentences
 from yanmo.tasks import linear_chain
 from yanmo.tasks import tag as tagger
 from yanmo.tasks.answer import measure
@@ -25,6 +26,7 @@ from yanmo.tasks.metrics.multilabel import multilabel
 from yanmo.tasks.metrics.rating import rating
 from yanmo.tasks.relate import none_of
 from yanmo.tasks.relate import scores as relation_scores
+from yanmo.tasks.rerank import order
 from yanmo.tasks.units import words_of
 from yanmo.text import tagging
 from yanmo.text.clean import language
@@ -37,6 +39,35 @@ def beside(
     """name -> scores on `test` of each baseline of a task; none where it has none yet."""
     made = BASELINES.get(task.name)
     return made(train, test, labels or (), task.settings) if made else {}
+
+
+def embed(
+    train: Sequence[Example], test: Sequence[Example], labels: Sequence[str] = (), settings: Any = None
+) -> dict[str, Scores]:
+    """Cosines of TF-IDF, which nothing is learnt by but how rare words are; none for texts alone."""
+    texts = [text for e in train for text in e.texts]
+    features = vectorizer(language(texts), len(texts)).fit(texts)
+    kind = sentences.kind_of(test)
+    if kind == "texts":
+        return {}
+    if kind == "pairs":
+        return {"tfidf": sentences.retrieval(test, features.transform)}
+    return {"tfidf": sentences.closeness(test, _cosines(features, test))}
+
+
+def rerank(
+    train: Sequence[Example], test: Sequence[Example], labels: Sequence[str] = (), settings: Any = None
+) -> dict[str, Scores]:
+    """The documents of each query in the order of their cosines of TF-IDF."""
+    texts = [text for e in train for text in e.texts]
+    features = vectorizer(language(texts), len(texts)).fit(texts)
+    return {"tfidf": order(test, _cosines(features, test).tolist())}
+
+
+def _cosines(features: Any, rows: Sequence[Example]) -> np.ndarray:
+    """(rows,) how near the first two texts of each are."""
+    first, second = (features.transform([e.texts[i] for e in rows]) for i in range(2))
+    return np.asarray(first.multiply(second).sum(1)).ravel()
 
 
 def classify(
@@ -182,4 +213,12 @@ def _overlapping(question: str, context: str, most: int) -> str:
 
 # task -> (training rows, rows to be scored, labels, settings of the task) -> baseline -> scores, that of `Task.best` among them
 Baselines = Callable[[Sequence[Example], Sequence[Example], Sequence[str], Any], dict[str, Scores]]
-BASELINES: dict[str, Baselines] = {"answer": answer, "classify": classify, "rate": rate, "relate": relate, "tag": tag}
+BASELINES: dict[str, Baselines] = {
+    "answer": answer,
+    "classify": classify,
+    "embed": embed,
+    "rate": rate,
+    "relate": relate,
+    "rerank": rerank,
+    "tag": tag,
+}

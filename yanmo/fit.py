@@ -349,7 +349,7 @@ def _evaluate(work: _Work) -> bool:
         progress.say(f"    {text['prompt']}|{text['text']}".replace("\n", "\n    "))
     if texts:
         work.tracker.write("samples", state.step, {"texts": texts})
-    if better(job.task.best, scores, state.best):
+    if better(job.best, scores, state.best):
         work.state = replace(state, best=scores, best_step=state.step, worse=0)
         return True
     worse = state.worse + 1
@@ -359,7 +359,7 @@ def _evaluate(work: _Work) -> bool:
 
 
 def _best_note(job: Job, state: Progress) -> str:
-    name = job.task.best.removeprefix("-")
+    name = job.best.removeprefix("-")
     return f", best dev {name} {state.best[name]:.4f}" if state.best else ""
 
 

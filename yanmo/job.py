@@ -41,6 +41,11 @@ class Job:
         )
 
     @property
+    def best(self) -> str:
+        """The score that chooses a checkpoint."""
+        return self.task.judged_by(self.dev)
+
+    @property
     def batches_per_epoch(self) -> int:
         rows = batches.drawn(self.train, self.seed, 0)
         return len(batches.plan(lengths(self.train), self.settings.batch_tokens, self.seed, 0, rows))

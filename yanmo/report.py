@@ -51,6 +51,11 @@ NAMES = {
     "weighted_f1": "Weighted F1",
     "segmentation_f1": "F1 of words without their tags",
     "mcc": "MCC",
+    "map": "MAP",
+    "mrr": "MRR",
+    "ndcg@10": "nDCG@10",
+    "ndcg@100": "nDCG@100",
+    "tfidf": "TF-IDF",
     "svm": "TF-IDF + linear SVM",
     "naive_bayes": "Naive Bayes",
     "majority": "Always the commonest class",
@@ -91,6 +96,8 @@ SCORES = (
     "spearman",
     "pearson",
     "quadratic_kappa",
+    "ndcg@10",
+    "uniformity",
 )
 FOLLOWED = ("loss", "perplexity", "pseudo_perplexity", "bits_per_character", *SCORES)
 # What the Hugging Face hub calls scores that it knows.
@@ -337,6 +344,12 @@ PIPELINES = {"ForSequenceClassification": "text-classification", "ForTokenClassi
 PIPELINES |= {"ForQuestionAnswering": "question-answering"}
 PIPELINES |= {"ForMaskedLM": "fill-mask", "ForCausalLM": "text-generation", "LMHeadModel": "text-generation"}
 
+# Of tasks whose folders another library opens by their own classes: task -> (library, hub tag).
+TASKS = {
+    "embed": ("sentence-transformers", "sentence-similarity"),
+    "rerank": ("sentence-transformers", "text-ranking"),
+}
+
 
 def card(
     folder: Path, *, language: str | Sequence[str], about: str, base: str | None, data: Mapping[str, str], license: str
@@ -345,7 +358,8 @@ def card(
     metrics, config = _read(folder / "metrics.json"), _read(folder / "config.json")
     split, scores = _final(metrics)
     baselines: Mapping[str, Any] = metrics.get("baseline") or {}
-    heads = " ".join(config.get("architectures") or [])
+    heads, settings = " ".join(config.get("architectures") or []), _read(folder / "settings.yaml")
+    library, pipeline = TASKS.get(str((settings.get("task") or {}).get("name")), ("transformers", ""))
     facts: dict[str, Any] = {
         "name": folder.resolve().name,
         "language": [language] if isinstance(language, str) else list(language),
@@ -357,10 +371,10 @@ def card(
         "unseen": UNSEEN.get(split),
         "scores": scores,
         "config": config,
-        "pipeline": next((tag for head, tag in PIPELINES.items() if head in heads), None),
-        "library": "transformers" if not str(config.get("model_type", "yanmo")).startswith("yanmo") else "yanmo",
+        "pipeline": pipeline or next((tag for head, tag in PIPELINES.items() if head in heads), None),
+        "library": library if not str(config.get("model_type", "yanmo")).startswith("yanmo") else "yanmo",
         "cost": _cost(metrics.get("cost") or {}),
-        "settings": dict(_flat(_read(folder / "settings.yaml"))),
+        "settings": dict(_flat(settings)),
         "table": _scoreboard(_everyone("This model", scores, baselines), list(_single(scores)), ""),
         "verdict": verdict(scores, baselines, headline(metrics)),
         "headline": in_a_sentence(headline(metrics)),

@@ -85,6 +85,21 @@ def test_rows_of_other_forms(here: Path, task: str, row: Callable[[int], dict[st
     assert main(["finetune", found["out"], "train.epochs=0.1"]) == 0
 
 
+def test_pairs_and_ranked_rows(here: Path) -> None:
+    rows = [" ".join(WORDS[(n * k) % 10] for k in range(1, 5)) for n in range(60)]
+    Path("pairs.csv").write_text("text,pair\n" + "".join(f"{row} {n},n{n} {row[:9]}\n" for n, row in enumerate(rows)))
+    Path("ranked.jsonl").write_text(
+        "".join(
+            json.dumps({"query": f"{rows[n // 4]} {n // 4}", "document": rows[n % 7], "relevance": n % 2}) + "\n"
+            for n in range(240)
+        )
+    )
+    for name, task in (("pairs.csv", "embed"), ("ranked.jsonl", "rerank")):
+        found = yanmo.init(name, minutes=0.1)
+        assert found["verb"] == "finetune" and f"name: {task}" in Path(found["out"]).read_text()
+        assert main(["finetune", found["out"], "train.epochs=0.1"]) == 0
+
+
 def test_text(here: Path) -> None:
     found = yanmo.init("book.txt", minutes=0.1, out="mine.yaml")
     assert (found["verb"], found["rows"], found["kind"]) == ("pretrain", 200, "texts")

@@ -64,6 +64,8 @@ ROWS = {
     "rate": Row("finetune", {"layer_decay": 0.8}, {"task": {"name": "rate"}}),
     "relate": Row("finetune", _TASK_RATE, {"task": {"name": "relate"}}, rows="related-{}.jsonl"),
     "answer": Row("finetune", more={"task": {"name": "answer", "max_length": 32}}, rows="answered-{}.jsonl"),
+    "embed, texts alone": Row("finetune", more={"task": {"name": "embed"}}),
+    "rerank": Row("finetune", more={"task": {"name": "rerank"}}, rows="{}-ranked.tsv"),
     "masked, accumulated, rolling back": Row("pretrain", {"accumulate": 2, "on_fault": "rollback", "spike": 6.0}),
     "masked, from shards": Row("pretrain", text="shards"),
     "masked, in bfloat16": Row("pretrain", precision="bfloat16"),
@@ -98,6 +100,8 @@ def write_data(folder: Path) -> Path:
         for form, made in (("related", _related), ("answered", _answered)):
             found = [made(i, words) | {"id": f"{name}{i}"} for i in range(rows // 3)]
             (folder / f"{form}-{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in found))
+        ranked = [f"q{i % 9}\t{' '.join(line.split()[1:])}\t{i % 2}\n" for i, line in enumerate(lines)]
+        (folder / f"{name}-ranked.tsv").write_text("query\tdocument\trelevance\n" + "".join(ranked))
     text = folder / "text.txt"
     text.write_text("".join(words(FILLER + GOOD + BAD, 12) + f" d{i}\n" for i in range(300)))
     cutter = tokenizer.train(sources.read_texts(text), tokenizer.TokenizerSettings(kind="word", vocab=400))
@@ -145,9 +149,9 @@ def settings(row: Row, data: Path, run: Path, **train: Any) -> dict[str, Any]:
 def state(checkpoint: Path) -> dict[str, str]:
     """Everything that training goes on from, without the time: weights, optimiser, average, random states, cursor, counters."""
     found = {
-        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(checkpoint.iterdir())
-        if path.name not in ("manifest.json", "training.json")
+        str(path.relative_to(checkpoint)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(checkpoint.rglob("*"))
+        if path.is_file() and path.name not in ("manifest.json", "training.json")
     }
     progress = json.loads((checkpoint / "training.json").read_text())
     return {**found, "training.json": json.dumps({key: v for key, v in progress.items() if key != "seconds"})}

@@ -183,6 +183,8 @@ PLANS: dict[str, Callable[[Question], Plan]] = {
     "rate": partial(supervised, name="rate"),
     "relate": partial(supervised, name="relate"),
     "read": partial(supervised, name="answer"),
+    "pairs": partial(supervised, name="embed"),
+    "rank": partial(supervised, name="rerank"),
     "texts": texts,
 }
 # what rows with labels may be for, in words

@@ -87,7 +87,8 @@ def read(
     kind = formats.recognise(path).format
     if kind in _LINES:
         kind = asked.lines if labelled else "text"
-    rows = formats.raw(path, format=kind, columns=[name for name in named if name])
+    usual = itertools.chain.from_iterable(asked.columns.values())
+    rows = formats.raw(path, format=kind, columns=[*filter(None, named), *usual])
     first = next(rows, None)
     if first is None:
         empty = ", not a byte is in it" if not formats.container(path).stat().st_size else ""
