@@ -14,7 +14,7 @@ PACKAGE = ROOT / "yanmo"
 STEPS = [
     ["errors"],
     ["files", "settings"],
-    ["machine", "progress", "signals"],
+    ["machine", "progress", "signals", "wording"],
     ["text", "nn"],
     ["models", "adapters"],
     ["decoding"],

@@ -25,7 +25,7 @@ from yanmo.models import find
 from yanmo.progress import say
 from yanmo.settings import Block, put
 from yanmo.tasks import TASKS
-from yanmo.tasks.base import OWN, lengths
+from yanmo.tasks.base import OWN, Task, lengths
 from yanmo.text import corpus, sources, tokenizer
 from yanmo.text.clean import language
 from yanmo.text.recognise import Recognised
@@ -83,6 +83,13 @@ def classify(question: Question) -> Plan:
     )
 
 
+def _new(task: type[Task]) -> dict[str, float]:
+    """The rate of what a task adds to a model."""
+    if task.head != "base":
+        return {"task_head": 2.0}
+    return {} if task.own is Task.own else {OWN: 2.0}
+
+
 def supervised(question: Question, name: str, more: Mapping[str, tuple[Any, str]] = MappingProxyType({})) -> Plan:
     """Rows for a task of TASKS: a fresh model, or a given one fine-tuned. more: settings of this task -> (value, why)."""
     task = TASKS[name][1]
@@ -97,7 +104,7 @@ def supervised(question: Question, name: str, more: Mapping[str, tuple[Any, str]
             **{key: value for key, (value, _) in more.items()},
             "train.batch_tokens": 2048,
             "train.lr": 5e-4,
-            "train.rates": {"embeddings.ngrams": 4.0, OWN if task.head == "base" else "task_head": 2.0},
+            "train.rates": {"embeddings.ngrams": 4.0, **_new(task)},
             "train.warmup": 0.1,
             "train.average": 0.98,
             "train.evaluations": 5,
