@@ -8,6 +8,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from types import TracebackType
 
 import numpy as np
@@ -61,7 +62,8 @@ class Saver:
         if kind is None:
             self.wait()
         elif self.thread is not None:  # whoever stops at once does not wait for a disk: half a checkpoint harms nobody
-            self.thread.join(timeout=1.0)
+            with suppress(RuntimeError):  # it was just being started
+                self.thread.join(timeout=1.0)
 
     def due(self, step: int) -> bool:
         """Whether a checkpoint of this step is wanted. Raises what the disk said to the last one."""

@@ -6,6 +6,7 @@ import random
 import shutil
 import signal
 import subprocess
+import threading
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -279,3 +280,15 @@ def test_r6_fix_never_touches_what_is_whole(data: Path, tmp_path: Path, monkeypa
     assert (tmp_path / "run/x.partial").exists()
     shutil.rmtree(tmp_path / "run")
     assert not runs.is_finished(tmp_path / "run")
+
+
+def test_stopped_while_the_writer_is_being_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second signal there is told as what it is."""
+    saver = saving.Saver(Run(tmp_path, Common(), True), Save())
+
+    def interrupted(thread: threading.Thread) -> None:
+        raise Interrupted("stopped at once", 15)
+
+    monkeypatch.setattr(threading.Thread, "start", interrupted)
+    with pytest.raises(Interrupted), saver:
+        saver.save(1, dict)
