@@ -23,7 +23,7 @@ STEPS = [
     ["evaluation", "baselines", "inspection"],
     ["hub"],
     ["checkpoint"],
-    ["beginning", "anatomy", "page"],
+    ["beginning", "anatomy", "page", "wording"],
     ["report", "runs"],
     ["saving", "job"],
     ["fit"],
