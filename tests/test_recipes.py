@@ -10,7 +10,8 @@ import pytest
 import yaml
 
 import yanmo
-from recipes import poems_corpus, zh_mini_corpus
+from recipes import peoples_daily, poems_corpus, zh_mini_corpus
+from yanmo.text import formats, samples, tagging
 
 RECIPES = sorted((Path(__file__).parents[1] / "recipes").glob("*.yaml"))
 POEM = "床前明月光，疑是地上霜。举头望明月，低头思故乡。"
@@ -30,6 +31,25 @@ def test_two_steps(recipe: Path, tmp_path: Path, small_folder: Path) -> None:
         data = dict.fromkeys(("train", "dev"), tmp_path / "texts.txt")
         metrics = yanmo.pretrain(recipe, run=tmp_path / "run", data=data, train={**train, "batch_tokens": 64})
     assert metrics["train"]["steps"] == 2
+
+
+def test_forms_of_the_peoples_daily(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same words in every form, and the tenth that no pre-training read as the test rows."""
+    some = {part: samples.peoples_daily_tagged(part)[:200] for part in ("train", "test")}
+    monkeypatch.setattr(samples, "peoples_daily_tagged", some.__getitem__)
+    peoples_daily.main(tmp_path)
+    for part in ("train", "test"):
+        texts = samples.peoples_daily(part)
+        held = {name: formats.load(tmp_path / name)[part] for name in peoples_daily.FORMS}
+        for rows in held.values():
+            assert ["".join(row.fields["tokens"]) for row in rows] == texts
+        for parted, both, speech in zip(
+            *(held[name][:200] for name in ("segmentation", "joint", "speech")), strict=True
+        ):
+            characters, spans = both.fields["tokens"], tagging.spans(both.fields["tags"])
+            assert ["".join(characters[span.start : span.end]) for span in spans] == speech.fields["tokens"]
+            assert [span.type for span in spans] == speech.fields["tags"]
+            assert [span[1:] for span in tagging.spans(parted.fields["tags"])] == [span[1:] for span in spans]
 
 
 @pytest.mark.parametrize(

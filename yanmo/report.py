@@ -196,8 +196,9 @@ def _classes(scores: Mapping[str, Any]) -> list[Part]:
     for average in ("micro", "macro", "weighted"):
         if f"{average}_f1" in scores:
             means = [scores.get(f"{average}_{column}") for column in columns]
-            rows.append([f"{average.capitalize()} average", *means, scores.get("rows")])
-    return [Table(["Class", "Precision", "Recall", "F1", "Rows"], rows, highlight=set(range(len(classes), len(rows))))]
+            rows.append([f"{average.capitalize()} average", *means, sum(each["support"] for each in classes.values())])
+    kind, counted = ("Class", "Rows") if "classes" in scores else ("Type", "Spans")
+    return [Table([kind, "Precision", "Recall", "F1", counted], rows, highlight=set(range(len(classes), len(rows))))]
 
 
 def _confusions(scores: Mapping[str, Any]) -> list[Part]:
@@ -271,6 +272,12 @@ PIPELINES = {"ForSequenceClassification": "text-classification", "ForTokenClassi
 PIPELINES |= {"ForQuestionAnswering": "question-answering"}
 PIPELINES |= {"ForMaskedLM": "fill-mask", "ForCausalLM": "text-generation", "LMHeadModel": "text-generation"}
 
+# Of tasks whose folders another library opens by their own classes: task -> (library, hub tag).
+TASKS = {
+    "embed": ("sentence-transformers", "sentence-similarity"),
+    "rerank": ("sentence-transformers", "text-ranking"),
+}
+
 
 def card(
     folder: Path, *, language: str | Sequence[str], about: str, base: str | None, data: Mapping[str, str], license: str
@@ -279,7 +286,8 @@ def card(
     metrics, config = _read(folder / "metrics.json"), _read(folder / "config.json")
     split, scores = _final(metrics)
     baselines: Mapping[str, Any] = metrics.get("baseline") or {}
-    heads = " ".join(config.get("architectures") or [])
+    heads, settings = " ".join(config.get("architectures") or []), _read(folder / "settings.yaml")
+    library, pipeline = TASKS.get(str((settings.get("task") or {}).get("name")), ("transformers", ""))
     facts: dict[str, Any] = {
         "name": folder.resolve().name,
         "language": [language] if isinstance(language, str) else list(language),
@@ -291,10 +299,10 @@ def card(
         "unseen": UNSEEN.get(split),
         "scores": scores,
         "config": config,
-        "pipeline": next((tag for head, tag in PIPELINES.items() if head in heads), None),
-        "library": "transformers" if not str(config.get("model_type", "yanmo")).startswith("yanmo") else "yanmo",
+        "pipeline": pipeline or next((tag for head, tag in PIPELINES.items() if head in heads), None),
+        "library": library if not str(config.get("model_type", "yanmo")).startswith("yanmo") else "yanmo",
         "cost": _cost(metrics.get("cost") or {}),
-        "settings": dict(_flat(_read(folder / "settings.yaml"))),
+        "settings": dict(_flat(settings)),
         "table": _scoreboard(_everyone("This model", scores, baselines), list(_single(scores)), ""),
         "verdict": verdict(scores, baselines, headline(metrics)),
         "headline": in_a_sentence(headline(metrics)),

@@ -1,8 +1,10 @@
 """`yanmo init`: what it writes runs as it stands, and the size is the one that fits the time."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -42,6 +44,16 @@ def test_labelled_rows(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert {"dev", "baseline", "cost"} <= metrics.keys()
 
 
+def test_words_with_tags(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [f"Ann I-PER\nsees O\nRome{i} I-LOC\n" for i in range(60)]
+    Path("names.conll").write_text("\n".join(rows))
+    found = yanmo.init("names.conll", minutes=0.1)
+    assert (found["verb"], found["labels"]) == ("finetune", {"B-LOC": 60, "B-PER": 60, "O": 60})
+    content, _ = settings.read_file(Path(found["out"]))
+    assert content["task"]["name"] == "tag" and "columns" not in content["data"]
+    assert main(["finetune", found["out"], "train.epochs=0.1"]) == 0
+
+
 def test_numbers_on_a_scale(here: Path) -> None:
     rows = "".join(f"{' '.join(WORDS[(n * k) % 10] for k in range(1, 9))} {n},{n % 9 / 2}\n" for n in range(200))
     Path("stars.csv").write_text("comment,score\n" + rows)
@@ -51,6 +63,41 @@ def test_numbers_on_a_scale(here: Path) -> None:
     assert content["task"]["name"] == "rate" and content["data"]["columns"] == {"text": "comment", "label": "score"}
     assert main(["finetune", found["out"], "train.epochs=0.1"]) == 0
     assert "ridge" in json.loads(Path("runs/stars/metrics.json").read_text())["baseline"]
+
+
+@pytest.mark.parametrize(
+    ("task", "row"),
+    [
+        ("relate", lambda n: {"head": "stone", "tail": f"w{n}", "relation": f"r{n % 2}", "text": f"w{n} near stone"}),
+        (
+            "answer",
+            lambda n: {"question": "what?", "context": f"a near river {n}", "answers": [{"text": "near", "start": 2}]},
+        ),
+    ],
+    ids=["relate", "answer"],
+)
+def test_rows_of_other_forms(here: Path, task: str, row: Callable[[int], dict[str, Any]]) -> None:
+    rows = [row(n) for n in range(100)]
+    Path("rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = yanmo.init("rows.jsonl", minutes=0.05)
+    text = Path(found["out"]).read_text()
+    assert f"name: {task}" in text and "not used" not in text
+    assert main(["finetune", found["out"], "train.epochs=0.1"]) == 0
+
+
+def test_pairs_and_ranked_rows(here: Path) -> None:
+    rows = [" ".join(WORDS[(n * k) % 10] for k in range(1, 5)) for n in range(60)]
+    Path("pairs.csv").write_text("text,pair\n" + "".join(f"{row} {n},n{n} {row[:9]}\n" for n, row in enumerate(rows)))
+    Path("ranked.jsonl").write_text(
+        "".join(
+            json.dumps({"query": f"{rows[n // 4]} {n // 4}", "document": rows[n % 7], "relevance": n % 2}) + "\n"
+            for n in range(240)
+        )
+    )
+    for name, task in (("pairs.csv", "embed"), ("ranked.jsonl", "rerank")):
+        found = yanmo.init(name, minutes=0.1)
+        assert found["verb"] == "finetune" and f"name: {task}" in Path(found["out"]).read_text()
+        assert main(["finetune", found["out"], "train.epochs=0.1"]) == 0
 
 
 def test_text(here: Path) -> None:
@@ -88,10 +135,10 @@ def test_what_stands_there_is_not_written_over(here: Path, capsys: pytest.Captur
 
 
 def test_rows_that_no_verb_trains_on_yet(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    Path("names.conll").write_text("\n".join(["John B-PER", "lives O", "in O", "Paris B-LOC", ""] * 20))
-    assert main(["init", "names.conll"]) == 1
-    assert "its rows look like tags of the words of a sentence: names, parts of speech (tag)" in capsys.readouterr().err
-    assert not Path("names.yaml").exists()
+    Path("quiz.jsonl").write_text('{"question": "Which?", "choices": ["this", "that"], "label": 1}\n' * 20)
+    assert main(["init", "quiz.jsonl"]) == 1
+    assert "its rows look like questions with choices (answer)" in capsys.readouterr().err
+    assert not Path("quiz.yaml").exists()
 
 
 @pytest.mark.parametrize(("minutes", "size"), [(0.5, "tiny"), (5, "mini"), (1e6, "small")])

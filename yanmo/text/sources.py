@@ -5,6 +5,7 @@ the texts and the label to `choice`. A fault names its file and line; all faults
 """
 
 import itertools
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -23,7 +24,7 @@ from yanmo.text.columns import Columns as Columns
 from yanmo.text.columns import choose
 from yanmo.text.formats.base import Fault, decoded
 from yanmo.text.formats.tables import MOST_LABELS
-from yanmo.text.forms import FORMS, Form, Mark, Picked, Unfit
+from yanmo.text.forms import FORMS, Form, Mark, Picked, Slip, Unfit
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -86,7 +87,8 @@ def read(
     kind = formats.recognise(path).format
     if kind in _LINES:
         kind = asked.lines if labelled else "text"
-    rows = formats.raw(path, format=kind, columns=[name for name in named if name])
+    usual = itertools.chain.from_iterable(asked.columns.values())
+    rows = formats.raw(path, format=kind, columns=[*filter(None, named), *usual])
     first = next(rows, None)
     if first is None:
         empty = ", not a byte is in it" if not formats.container(path).stat().st_size else ""
@@ -98,11 +100,13 @@ def read(
     found = _Read(path, asked, separator)
     for row in itertools.chain([first], rows):
         found.take(row, picked, labelled)
+    found.settle(by_line=kind == "conll")
     examples, faults = found.examples, found.faults
     if kind == "label text" and len({e.labels for e in examples}) > min(MOST_LABELS, max(2, len(examples) // 2)):
         raise DataError(f"{path}: {_no_labels(examples)}")
     gather(faults, f"{path}: {len(faults):,} of {some(len(faults) + len(examples), 'row')} can't be used:", DataError)
-    return found.settled()
+    found.tell()
+    return examples
 
 
 @dataclass
@@ -135,19 +139,38 @@ class _Read:
         id = name or f"{self.path.name}:{row.line}"
         self.examples.append(Example(parsed.texts, parsed.labels, id, str(self.path), row.line, marks=parsed.marks))
 
-    def settled(self) -> list[Example]:
-        """The rows; what was mended in them is said. Raises DataError where that is too much for slips."""
-        if self.form.settle is not None:
-            labels, rule, rows = self.form.settle([example.labels for example in self.examples])
-            self.mended |= {rule: [self.examples[row].where for row in rows]} if rows else {}
-            self.examples = [replace(e, labels=each) for e, each in zip(self.examples, labels, strict=True)]
+    def settle(self, by_line: bool) -> None:
+        """What the form makes of all labels together. by_line: does each stand in a line of its own?"""
+        if self.form.settle is None:
+            return
+        settled = self.form.settle([example.labels for example in self.examples])
+        if settled.mended:
+            self.mended[settled.rule] = self._told(settled.mended, by_line)
+        self.faults += self._told(settled.faults, by_line)
+        lost = {row for row, _, _ in settled.faults}
+        self.examples = [
+            replace(example, labels=labels)
+            for row, (example, labels) in enumerate(zip(self.examples, settled.labels, strict=True))
+            if row not in lost
+        ]
+
+    def _told(self, slips: Sequence[Slip], by_line: bool) -> list[str]:
+        """The first slip of each row, and how many more it has."""
+        found = []
+        for row, group in itertools.groupby(slips, key=lambda slip: slip[0]):
+            (_, place, why), *more = group
+            line = self.examples[row].line + (place if by_line else 0)
+            found.append(f"{self.path}:{line}: {why}" + (f" and {len(more):,} more in its row" if more else ""))
+        return found
+
+    def tell(self) -> None:
+        """Say what was mended. Raises DataError where that is too much for slips."""
         for rule, places in self.mended.items():
             shown = ", ".join(places[:_SHOWN]) + (", ..." if len(places) > _SHOWN else "")
             told = f"{self.path}: {rule}: {some(len(places), 'row')} of {len(self.examples):,} ({shown})"
             if 2 * len(places) > len(self.examples) and len(places) > _SHOWN:
                 raise DataError(f"{told}. Are the columns the right ones, and places counted in characters from 0?")
             say(told)
-        return self.examples
 
 
 Given = str | Sequence[str] | Mapping[str, Any]
@@ -272,6 +295,19 @@ def hashes(paths: Iterable[Path]) -> dict[str, str]:
 def told(found: Mapping[str, Sequence[Path]]) -> str:
     """One line: which files are which part."""
     return ", ".join(f"{name}: {' '.join(map(str, paths))}" for name, paths in found.items())
+
+
+def is_file(word: str) -> bool:
+    """Whether a word of a command line, which may be a long text, is the path of a file."""
+    return os.path.isfile(word)  # noqa: PTH113 (Path's raises for a long text)
+
+
+def is_name(word: str) -> bool:
+    """Whether it looks like one."""
+    return _NAME.fullmatch(word) is not None
+
+
+_NAME = re.compile(r"\S+\.(txt|jsonl?|csv|tsv|parquet)")
 
 
 def read_texts(path: Path) -> list[str]:

@@ -9,7 +9,6 @@ import pytest
 
 from yanmo.errors import DataError
 from yanmo.text import formats
-from yanmo.text.formats.tags import broken, iob2
 
 PAIRS = b'<?xml version="1.0"?>\n<c>\n<pair id="1" value="TRUE">\n<t>One\nwalks.</t><h>One moves.</h>\n</pair>\n</c>\n'
 SEMEVAL = b'1\t"The <e1>cat</e1> of the <e2>house</e2>."\r\nOther\r\nComment: no\r\n\r\n2\t"A <e1>b</e1> <e2>c</e2>"\r\nX(e2,e1)\r\n\r\n'
@@ -210,6 +209,20 @@ CASES: dict[str, tuple[str, bytes, str, str, Rows]] = {
         "tag",
         [({"tokens": ["李", "开"]}, 1, 0)],
     ),
+    "words of characters": (
+        "a.txt",
+        "江 S\n泽 B\n民 E\n\n的 S\n".encode(),
+        "conll",
+        "tag",
+        [({"tokens": ["江", "泽", "民"], "tags": ["B", "B", "I"]}, 1, 0), ({"tokens": ["的"]}, 5, 19)],
+    ),
+    "parts of speech": (
+        "a.pos",
+        b"a DT\ncat NN\n\nit PRP\n",
+        "conll",
+        "tag",
+        [({"tokens": ["a", "cat"], "tags": ["DT", "NN"]}, 1, 0), ({"tokens": ["it"], "tags": ["PRP"]}, 4, 13)],
+    ),
     "SemEval": (
         "a.TXT",
         SEMEVAL,
@@ -232,10 +245,10 @@ CASES: dict[str, tuple[str, bytes, str, str, Rows]] = {
     ),
     "qrels": (
         "qrels",
-        b"1 184 2 \n1 29 -1\n",
+        b"1 184 2 \n1 29 -1\n40 85  3 \n",
         "qrels",
         "rank",
-        [({"query": "1", "document": "184", "score": 2}, 1, 0), ({"score": -1}, 2, 9)],
+        [({"query": "1", "document": "184", "score": 2}, 1, 0), ({"score": -1}, 2, 9), ({"document": "85"}, 3, 17)],
     ),
     "TREC qrels": (
         "qrels",
@@ -285,37 +298,6 @@ def test_parquet(tmp_path: Path) -> None:
     (tmp_path / "b.parquet").write_bytes((tmp_path / "a.parquet").read_bytes()[:-9])
     with pytest.raises(DataError, match=r"b\.parquet:1: not readable as \.parquet"):
         list(formats.rows(tmp_path / "b.parquet"))
-
-
-def test_tags() -> None:
-    table = {
-        "IOB1": ("I-A I-A B-A O I-B", "B-A I-A B-A O B-B"),
-        "IOB2": ("B-A I-A B-A O B-B", "B-A I-A B-A O B-B"),
-        "BIOES": ("B-A E-A S-A O S-B", "B-A I-A B-A O B-B"),
-        "BMES": ("B-A M-A E-A S-A O", "B-A I-A I-A B-A O"),
-        "BILOU": ("B-A I-A L-A U-A O", "B-A I-A I-A B-A O"),
-        "changes of kind": ("I-A I-B O I-B", "B-A B-B O B-B"),
-    }
-    for given, expected in table.values():
-        assert iob2(given.split()) == expected.split()
-
-
-def test_broken_tags() -> None:
-    """Rows are held against the scheme that most of them follow."""
-    table = {
-        "IOB2": (["B-A I-A O", "O B-A B-B", "B-A I-A"], ["O I-A", "B-A I-B"]),
-        "IOB1": (["I-A I-A O", "O I-A I-B", "I-A B-A"], ["O B-A", "B-A I-A"]),
-        "BIOES": (
-            ["B-A I-A E-A O", "S-A S-B O", "B-A E-A"],
-            ["B-A O", "E-A O", "I-A E-A", "B-A E-B", "B-A S-A", "O B-A"],
-        ),
-        "BILOU": (["B-A I-A L-A O", "U-A O U-B"], ["L-A", "B-A U-A", "I-A L-A"]),
-        "BMES": (["B-A M-A E-A", "S-A O"], ["M-A E-A", "B-A M-A O"]),
-    }
-    for name, (sound, wrong) in table.items():
-        rows = [row.split() for row in [*sound * 3, *wrong]]
-        assert broken(rows) == list(range(3 * len(sound), len(rows))), name
-    assert broken([["O"], []]) == broken([]) == []
 
 
 # name: (file name, content, [(line, offset, part of the reason, raw)], texts of the sound rows)

@@ -7,24 +7,30 @@ from xml.etree.ElementTree import Element, ParseError, XMLPullParser
 
 from yanmo.errors import some
 from yanmo.text.formats.base import Fault, Line, Row, Source, Stream
-from yanmo.text.formats.tags import TAG
+from yanmo.text.tagging import fits
 
 # ---- columns, one token a line, a blank line after each sentence
 
 _POSITION = re.compile(r".{1,2}\d", re.DOTALL)  # an emoji may be two characters there
 _TAGGED = 0.95  # of the lines; the others are faults
+_NAMED = (".conll", ".bmes", ".bio", ".iob", ".pos")  # endings of files whose last column may be anything
 
 
 def is_columns(suffix: str, lines: Sequence[str]) -> bool:
     rows = [line.split() for line in lines if not line.startswith("-DOCSTART-")]
     width = len(rows[0]) if rows else 0
-    tagged = sum(len(row) == width and bool(TAG.fullmatch(row[-1])) for row in rows)
+    tagged = sum(len(row) == width and (suffix in _NAMED or _is_tag(*row[:: width - 1])) for row in rows if width > 1)
     return suffix not in (".csv", ".json", ".jsonl") and width > 1 and tagged >= _TAGGED * len(rows)
 
 
+def _is_tag(token: str, tag: str) -> bool:
+    """A letter without a type is one behind a character only: it may be anything else."""
+    return fits(tag) and (tag == "O" or len(tag) > 1 or len(token) == 1)
+
+
 def columns(source: Source) -> Stream:
-    """A row a sentence: tokens, tags as they stand there, the columns between them under `column2` ...,
-    and the number of the document from 1 where the file parts documents by -DOCSTART- lines.
+    """A row a sentence: tokens, tags as they stand, the columns between them under `column2` ..., and the number of the document
+    from 1 where the file parts documents by -DOCSTART- lines.
     """
     positions = _numbered(source)
     document, width = 0, 0

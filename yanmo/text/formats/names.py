@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-from yanmo.text.formats.tags import TAG, iob2
+from yanmo.text import tagging
 
 # standard name: the names that people give it, tried in this order
 USUAL: dict[str, tuple[str, ...]] = {
@@ -22,7 +22,7 @@ USUAL: dict[str, tuple[str, ...]] = {
     "instruction": ("instruction",),
     "messages": ("messages", "conversations"),
     "tokens": ("tokens", "words"),
-    "id": ("id", "idx"),
+    "id": ("id", "_id", "idx"),
 }
 # What a row says, by its standard columns: the first line of which it has the first column.
 TEXTS: tuple[tuple[str, ...], ...] = (
@@ -123,10 +123,8 @@ def _shaped(fields: dict[str, Any], row: Mapping[str, Any]) -> dict[str, Any]:
             fields["choices"] = [fields[column] for column in columns]
             if "answers" in fields:
                 fields["label"] = fields.pop("answers")
-    if isinstance(tags := fields.get("tags"), list) and all(
-        isinstance(tag, str) and TAG.fullmatch(tag) for tag in tags
-    ):
-        fields["tags"] = iob2(tags)
+    if isinstance(tags := fields.get("tags"), list) and all(isinstance(tag, str) and tagging.fits(tag) for tag in tags):
+        fields["tags"] = tagging.converted(tags, "IOB2")
     if isinstance(fields.get("messages"), list):
         fields["messages"] = [message(entry) for entry in fields["messages"]]
     for name in ("chosen", "rejected"):

@@ -1,6 +1,6 @@
 """What a form gives and takes: the fields of one row -> the texts, labels and marks of an Example.
 
-Knows one row at a time, under the names that its file has for the columns. Knows no file and no task.
+Knows one row at a time, under the names that its file has for the columns, and the labels of all rows. Knows no file and no task.
 """
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -29,6 +29,18 @@ class Unfit(Exception):
         self.rule = rule
 
 
+Slip = tuple[int, int, str]  # (row, which of its labels, what is wrong with it)
+
+
+class Settled(NamedTuple):
+    """What the labels of a file's rows are, seen together."""
+
+    labels: Sequence[Labels]
+    mended: Sequence[Slip]
+    rule: str  # by which these were put right
+    faults: Sequence[Slip]  # that can't be
+
+
 @dataclass(frozen=True)
 class Form:
     read: Callable[[Fields, Picked, bool], Parsed]  # the bool: must it have labels? Raises Unfit
@@ -38,8 +50,7 @@ class Form:
     needed: tuple[str, ...] = ("text",)  # those without which no row says anything
     bears: bool = True  # labels: False where rows are learnt from without
     lines: str = "text"  # the format (a key of FORMATS) of plain lines with labels
-    # The labels of a file's rows -> what they mean beside each other, what is mended in which of them.
-    settle: Callable[[Sequence[Labels]], tuple[list[Labels], str, list[int]]] | None = None
+    settle: Callable[[Sequence[Labels]], Settled] | None = None  # for labels that one row alone does not explain
     id: str = ""  # the field by which a row is called, where many stand in one line
     together: int = 0  # the text whose rows stay in one part when rows are divided
     asked: Callable[[Any], Hashable] = lambda example: (

@@ -1,25 +1,23 @@
 """Words with a tag each: one text, a mark where each word stands in it, a label a word.
 
 Words that come as a list are joined as they are usually written: with a space between two, but not beside a Chinese character,
-nor between single characters of a Chinese row (data sets that tag by character cut numbers and foreign words up, too). Tags of IOB1,
-BIOES, BMES and BILOU become IOB2; where one breaks the scheme that most rows follow, a span begins where its kind does. A text without
-tags stays whole: its words are the task's to find.
+nor between single characters of a Chinese row (data sets that tag by character cut numbers and foreign words up, too). A text without
+tags stays whole: its words are the task's to find. The tags of a file, whatever their scheme, become IOB2, or stay what they are where
+they are parts of speech; those that break their scheme are mended, those that are of none are refused.
 """
 
 import re
 from collections.abc import Sequence
 from typing import Any
 
+from yanmo.text import tagging
 from yanmo.text.columns import COLUMNS
 from yanmo.text.formats.names import USUAL
-from yanmo.text.formats.tags import TAG, broken, iob2
-from yanmo.text.forms.base import Fields, Form, Labels, Mark, Parsed, Picked, Unfit, word
+from yanmo.text.forms.base import Fields, Form, Labels, Mark, Parsed, Picked, Settled, Unfit, word
 
 _CLOSED = re.compile(
     "[\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\uff00-\uffef\U00020000-\U0003ffff]"
 )  # written without spaces
-
-_BROKEN = "where tags break their scheme, a span begins where its kind does"
 
 
 def read(fields: Fields, picked: Picked, labelled: bool) -> Parsed:
@@ -43,11 +41,24 @@ def read(fields: Fields, picked: Picked, labelled: bool) -> Parsed:
     return Parsed((text,), tuple(tags), marks)
 
 
-def settle(rows: Sequence[Labels]) -> tuple[list[Labels], str, list[int]]:
-    """The tags of a file's rows in IOB2, where they are tags of spans, and the rows that broke their scheme."""
-    if not all(TAG.fullmatch(tag) for row in rows for tag in row):
-        return list(rows), "", []
-    return [tuple(iob2(row)) for row in rows], _BROKEN, broken(rows)
+def settle(rows: Sequence[Labels]) -> Settled:
+    scheme = tagging.recognise(rows)
+    if scheme == tagging.PLAIN:
+        return Settled(rows, (), "", ())
+    strange = {tag for row in rows for tag in row if not tagging.fits(tag)}
+    faults = [
+        (number, place, f"'{tag}' is no tag of {scheme}; expected O, or a letter, a hyphen and a type, such as B-PER")
+        for number, row in enumerate(rows)
+        for place, tag in enumerate(row)
+        if tag in strange
+    ]
+    rule = (
+        f"tags that break {scheme} are read as conlleval reads them (a span begins with the first tag of its type, and ends where "
+        "that does)"
+    )
+    return Settled(
+        [tuple(tagging.converted(row, "IOB2")) for row in rows], list(tagging.breaks(rows, scheme)), rule, faults
+    )
 
 
 def _list(value: Any, name: str) -> list[str]:
