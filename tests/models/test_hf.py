@@ -121,6 +121,7 @@ def test_m3_m4_configs_that_are_refused(change: dict, expected: str, small_folde
     checkpoint.write(tmp_path, checkpoint.load(small_folder))
     content = json.loads((tmp_path / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps({**content, **change}))
+    (tmp_path / "yanmo.json").unlink()  # which would say what the folder was made for
     with pytest.raises(ModelError, match=expected):
         yanmo.load(tmp_path)
 
