@@ -195,8 +195,12 @@ MISTAKES: dict[str, tuple[dict[str, str | bytes], str]] = {
         {"train.jsonl": lines(*({"text": t, "label": {"name": y}} for t, y in PAIRS))},
         "finetune data.train=train.jsonl",
     ),
-    "several labels": (
-        {"train.jsonl": lines(*({"text": t, "label": [y, "film"]} for t, y in PAIRS))},
+    "several labels in a row or two": (
+        {
+            "train.jsonl": lines(
+                *({"text": t, "label": [y, "film"][: 2 if i in (3, 9) else 1]} for i, (t, y) in enumerate(PAIRS, 1))
+            )
+        },
         "finetune data.train=train.jsonl",
     ),
     "an object in the text": (

@@ -14,6 +14,7 @@ from yanmo.tasks import tag as tagger
 from yanmo.tasks.base import Scores, Task
 from yanmo.tasks.linear import vectorizer
 from yanmo.tasks.metrics.classification import classification
+from yanmo.tasks.metrics.multilabel import multilabel
 from yanmo.tasks.units import words_of
 from yanmo.text import tagging
 from yanmo.text.clean import language
@@ -35,6 +36,8 @@ def classify(
     from sklearn.naive_bayes import MultinomialNB
     from sklearn.svm import LinearSVC
 
+    if getattr(settings, "several", False):
+        return _several(train, test, labels)
     numbers = {label: number for number, label in enumerate(labels)}
     texts = {"train": [" ".join(e.texts) for e in train], "test": [" ".join(e.texts) for e in test]}
     y, truths = (np.array([numbers[e.labels[0]] for e in rows]) for rows in (train, test))
@@ -63,6 +66,28 @@ def tag(
     truths = [example.labels for example in test]
     guesses = {name: [answer(words_of(example)) for example in test] for name, answer in learnt.items()}
     return {name: tagger.scores(truths, guess, labels) for name, guess in guesses.items()}
+
+
+def _several(train: Sequence[Example], test: Sequence[Example], labels: Sequence[str]) -> dict[str, Scores]:
+    """The same where a row may bear several labels: the commonest set of labels; naive Bayes and SVM of each label against the rest."""
+    from sklearn.multiclass import OneVsRestClassifier
+    from sklearn.naive_bayes import MultinomialNB
+    from sklearn.svm import LinearSVC
+
+    numbers = {label: number for number, label in enumerate(labels)}
+    truths = {}
+    for name, rows in (("train", train), ("test", test)):
+        truths[name] = np.zeros((len(rows), len(labels)), bool)
+        for row, example in enumerate(rows):
+            truths[name][row, [numbers[label] for label in example.labels]] = True
+    texts = [[" ".join(e.texts) for e in rows] for rows in (train, test)]
+    features = vectorizer(language(texts[0]), len(train))
+    x, z = features.fit_transform(texts[0]), features.transform(texts[1])
+    sets, counts = np.unique(truths["train"], axis=0, return_counts=True)
+    guesses = {"majority": np.tile(sets[counts.argmax()], (len(test), 1))}
+    for name, model in (("naive_bayes", MultinomialNB()), ("svm", LinearSVC())):
+        guesses[name] = OneVsRestClassifier(model).fit(x, truths["train"].astype(int)).predict(z).astype(bool)
+    return {name: multilabel(truths["test"], guess, labels) for name, guess in guesses.items()}
 
 
 # task -> (training rows, rows to be scored, labels, settings of the task) -> baseline -> scores, that of `Task.best` among them

@@ -56,6 +56,10 @@ NAMES = {
     "commonest_tag": "Each word's commonest tag",
     "crf": "CRF with hand-made features",
     "perceptron": "Perceptron with hand-made features",
+    "network_alone": "Network alone",
+    "without_thresholds": "With thresholds of 0.5",
+    "ece": "Calibration error",
+    "brier": "Brier score",
     "from_scratch": "Same network, not pre-trained",
     "seconds": "Time",
     "peak_memory_mb": "Peak memory (MB)",
@@ -67,7 +71,8 @@ SCORES = (
     "macro_f1",
     "micro_f1",
     "accuracy",
-)  # that a chart of the training shows, and that a run is judged by where it does not say
+    "average_precision",
+)  # charted; the first is what a run is judged by that does not say
 FOLLOWED = ("loss", "perplexity", "pseudo_perplexity", "bits_per_character", *SCORES)
 HUB = {"accuracy": "accuracy", "macro_f1": "f1"}  # scores that the Hugging Face hub knows, and its names for them
 MOST_POINTS = 200  # a longer curve is shown as means of equal runs of steps
@@ -141,6 +146,11 @@ def _single(scores: Mapping[str, Any]) -> dict[str, int | float]:
     return {key: value for key, value in scores.items() if isinstance(value, (int, float)) and key != "rows"}
 
 
+def _each(scores: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:
+    """The scores of each class, label or type."""
+    return next((scores[kind] for kind in ("classes", "labels", "types") if scores.get(kind)), {})
+
+
 def headline(metrics: Mapping[str, Any]) -> str:
     """The score that a run is judged by: the one that metrics.json names, or the first of SCORES that it has."""
     scores = _final(metrics)[1]
@@ -212,12 +222,6 @@ def _scoreboard(everyone: Mapping[str, Mapping[str, Any]], keys: Sequence[str], 
         columns.append("95% interval")
         rows = [[*row, span(scores.get("interval"))] for row, scores in zip(rows, everyone.values(), strict=True)]
     return Table(columns, rows, caption, {0})
-
-
-def _each(scores: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:
-    """The scores of each class of rows, or of each type of spans."""
-    found: Mapping[str, Mapping[str, Any]] = scores.get("classes") or scores.get("types") or {}
-    return found
 
 
 def _classes(scores: Mapping[str, Any]) -> list[Part]:

@@ -130,8 +130,8 @@ def _label(words: Words[Settings], given: Sequence[Path], out: Path) -> dict[str
     if asked.run is None:
         raise SettingsError("label.run: which run is to label the rows? Give label.run=runs/reviews")
     engine = opened(asked.run, words.settings.machine)
-    if engine.task is None or engine.task.labelling != "classes" or engine.task.form != "labelled":
-        raise SettingsError(f"label.run: {asked.run} gives no label to a text; name a run of task.name=classify")
+    if engine.task is None or engine.task.problem != "single_label_classification":
+        raise SettingsError(f"label.run: {asked.run} does not give a text one label; name a run of task.name=classify")
     counts: dict[str, Any] = {}
     contents: dict[str, files.Content] = {}
     unsure: list[dict[str, Any]] = []

@@ -55,7 +55,7 @@ def command(words: Words[Settings]) -> dict[str, Any]:
         kind = TASKS[asked.task.name][1]
         parts = sources.parts(asked.data, kind.form)
         rows, inputs = read(asked.data, parts, kind)
-        labels = kind.learnt(asked.task, rows["train"], str(sources.listed(asked.data.train)[0]))
+        asked, labels = settled(asked, rows)
         job = prepare(asked, rows, labels, run.folder, resuming=run.resuming, device=device)
         task, opened = job.task, job.checkpoint
         prepared = {"train": job.train, "dev": job.dev}
@@ -65,7 +65,7 @@ def command(words: Words[Settings]) -> dict[str, Any]:
         run.note(
             columns=asked.data.columns.model_dump(), parts={name: [*map(str, part)] for name, part in parts.items()}
         )
-        metrics = fit.fit(job, run)
+        metrics, headline = fit.fit(job, run), task.headline or task.best
         last = "test" if "test" in rows else "dev"
 
         def answers(name: str) -> list[Answer]:
@@ -73,16 +73,22 @@ def command(words: Words[Settings]) -> dict[str, Any]:
                 return evaluation.answers(opened.model, task, prepared[name], device=device, advance=advance)
 
         metrics[last] = task.score(answers(last), prepared[last])
-        if task.calibrate(rows["train"], prepared["dev"], lambda: answers("dev")):
+        if before := task.calibrate(rows["train"], prepared["dev"], lambda: answers("dev")):
             for name in sorted({"dev", last}):
-                alone = metrics[name][task.best]
-                metrics[name] = {**task.score(answers(name), prepared[name]), "network_alone": alone}
+                metrics[name] = {**task.score(answers(name), prepared[name]), before: metrics[name][headline]}
         with bar(f"baselines on the {last} rows"):
             metrics["baseline"] = baselines.beside(task, rows["train"], rows[last], labels)
-        metrics["headline"] = task.best
+        metrics["headline"] = headline
         fit.conclude(job, run, metrics)
     say(verdict(metrics))
     return metrics
+
+
+def settled(asked: Settings, rows: Mapping[str, Sequence[Example]]) -> tuple[Settings, list[str] | None]:
+    """(the settings with what the training rows decide, the labels that the head answers with)."""
+    task, train = TASKS[asked.task.name][1], rows["train"]
+    asked = asked.model_copy(update={"task": task.settle(asked.task, train)})
+    return asked, task.learnt(asked.task, train, str(sources.listed(asked.data.train)[0]))
 
 
 def prepare(

@@ -57,7 +57,7 @@ def command(words: Words[Settings]) -> dict[str, Any]:
     files.write_file(out, _head(path, plan) + settings.compose(plan.entries))
     say(f"{path}: {_about(plan)}")
     say(f"{out}: settings that run as they are; next: yanmo {plan.verb} {out}")
-    return {"out": str(out), "verb": plan.verb, "kind": seen.kind, "columns": seen.columns.model_dump(), **plan.facts}
+    return {"out": str(out), "verb": plan.verb, "kind": seen.kind, "columns": seen.columns.named(), **plan.facts}
 
 
 def _head(path: Path, plan: Plan) -> str:

@@ -90,7 +90,6 @@ def supervised(question: Question, name: str, more: Mapping[str, tuple[Any, str]
     rows, _ = finetune.read(data, sources.parts(data, task.form), task)
     texts = [text for row in rows["train"] for text in row.texts]
     named: dict[str, Any] = {"task.name": name} if name != next(iter(TASKS)) else {}
-    labels = task.learnt(TASKS[name][0](), rows["train"], str(question.path))
     if question.base is None:
         keys = named | {
             "model.family": FAMILY,
@@ -118,12 +117,18 @@ def supervised(question: Question, name: str, more: Mapping[str, tuple[Any, str]
             "train.lr": "a pre-trained model wants small steps",
             **{key: reason for key, (_, reason) in more.items()},
         }
+    every = [row for part in rows.values() for row in part]
+    counts = Counter(label for row in every for label in row.labels)
+    facts: dict[str, Any] = {"rows": len(every), "language": language(texts)}
     with tempfile.TemporaryDirectory() as folder:
         cutter = _cutter(question, texts, Path(folder), keys)
         keys["task.max_length"], why["task.max_length"] = _longest(cutter, rows["train"], _positions(question.base))
 
         def job(size: str) -> Job:
-            asked = _settings(finetune.Settings, {**keys, "data": data, "machine": question.machine}, size)
+            asked, labels = finetune.settled(
+                _settings(finetune.Settings, {**keys, "data": data, "machine": question.machine}, size), rows
+            )
+            facts["labels"] = dict(sorted(counts.items())) if labels else {}
             return finetune.prepare(
                 asked, rows, labels, Path(folder) / "run", resuming=False, device=machine.prepare(question.machine)
             )
@@ -134,13 +139,6 @@ def supervised(question: Question, name: str, more: Mapping[str, tuple[Any, str]
     keys["train.epochs"] = round(passes) if passes >= 1 else round(passes, 2)
     minutes = question.minutes * keys["train.epochs"] / chosen.passes
     why["train.epochs"] = f"about {minutes:.1f} minutes here: {chosen.rate:,.0f} tokens a second were measured"
-    every = [row for part in rows.values() for row in part]
-    counts = Counter(label for row in every for label in row.labels)
-    facts = {
-        "rows": len(every),
-        "language": language(texts),
-        "labels": dict(sorted(counts.items())) if labels else {},
-    }
     return _plan("finetune", question, keys, why, chosen, facts)
 
 

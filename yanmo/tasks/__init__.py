@@ -30,6 +30,7 @@ FOREIGN: dict[tuple[str, str | None], Mapping[str, Any]] = {
     ("classify", None): {"name": "classify"},
     ("classify", "single_label_classification"): {"name": "classify"},
     ("tag", None): {"name": "tag"},
+    ("classify", "multi_label_classification"): {"name": "classify", "several": True},
 }
 # What a family learns by, its own objective first, where that is not all that its heads admit in the order above.
 OWN = {"t5": ("span", "denoise"), "mt5": ("span", "denoise"), "yanmo-autoencoder": ("denoise",)}

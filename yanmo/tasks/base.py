@@ -39,11 +39,18 @@ class Task(Protocol):
     name: str
     head: str  # the head kind that the model must carry
     best: str  # the score that chooses a checkpoint: the larger the better, or the smaller when it begins with "-"
+    headline: str = ""  # the score that a run is judged by, where it is another than `best`
     form: str = "labelled"  # of the rows that it reads (a key of `text.forms.FORMS`)
     labelling: Labelling = "none"
     problem: str | None = None  # what Hugging Face calls it (`problem_type`), where its head is "classify"
     settings: Block
     module: nn.Module | None = None  # what `own` made, once the task has a model
+
+    @classmethod
+    def settle(cls, settings: Any, examples: Sequence[Example]) -> Any:
+        """The settings with what the training rows decide filled in, where a null leaves it to them. Raises SettingsError for what does
+        not fit the rows."""
+        return settings
 
     @classmethod
     def learnt(cls, settings: Any, examples: Sequence[Example], where: str) -> list[str] | None:
@@ -67,7 +74,8 @@ class Task(Protocol):
         """An answer per row of the batch, in its order."""
 
     def score(self, answers: Sequence[Answer], examples: Sequence[Example]) -> Scores:
-        """Answers against the labels that the examples carry. An "interval" is [low, high] of the score `best`."""
+        """Answers against the labels that the examples carry. An "interval" is [low, high] of the score that a run is judged
+        by, which in a task for labelled rows is the larger the better."""
 
     def cells(self, answer: Answer) -> Mapping[str, str | float]:
         """An answer as the columns of a table, which also make its one line of plain text."""
@@ -75,10 +83,10 @@ class Task(Protocol):
 
     def calibrate(
         self, train: Sequence[Example], dev: Sequence[Example], answers: Callable[[], Sequence[Answer]]
-    ) -> bool:
+    ) -> str:
         """Fit what the task adds to a trained model (thresholds, a mix), where it adds something: answers() gives the model's own on
-        the dev rows. Returns whether answers will be different from now on."""
-        return False
+        the dev rows. Returns what the score of the answers before is to be called; "" where answers will be the same from now on."""
+        return ""
 
     def tensors(self) -> dict[str, Tensor]:
         """What the task owns beside the model; kept in heads.safetensors. By default its module's."""

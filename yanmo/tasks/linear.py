@@ -91,7 +91,8 @@ class LinearEvidence:
 
 
 def learn(texts: Sequence[str], truths: np.ndarray, classes: int) -> LinearEvidence:
-    """Fit the SVM (Fan et al. 2008, one against the rest) on training texts; `mix` is still to be fitted."""
+    """Fit the SVM (Fan et al. 2008, one against the rest) on training texts; `mix` is still to be fitted. truths: (rows,) class numbers,
+    or (rows, classes) booleans."""
     from sklearn.pipeline import FeatureUnion
 
     kind = language(texts)
@@ -101,9 +102,12 @@ def learn(texts: Sequence[str], truths: np.ndarray, classes: int) -> LinearEvide
         with suppress(MissingExtra):
             vectorizers["words"] = _words(len(texts))
     features = FeatureUnion(list(vectorizers.items())).fit_transform(texts)
-    fitted = [_against_the_rest(features, truths == each) for each in range(1 if classes == 2 else 0, classes)]
+    single = truths.ndim == 1
+    inside = truths[:, None] == np.arange(classes) if single else truths
+    one_margin = single and classes == 2
+    fitted = [_against_the_rest(features, inside[:, each]) for each in range(1 if one_margin else 0, classes)]
     weight, bias = np.stack([each for each, _ in fitted], 1), np.array([each for _, each in fitted])
-    if classes == 2:  # one margin, for the second class
+    if one_margin:  # one margin, for the second class
         weight, bias = np.concatenate([-weight, weight], 1) / 2, np.concatenate([-bias, bias]) / 2
     names = {
         name: "\n".join(sorted(each.vocabulary_, key=each.vocabulary_.get)).encode()
@@ -133,13 +137,15 @@ def _against_the_rest(features: Any, inside: np.ndarray) -> tuple[np.ndarray, fl
 
 
 def fit_mix(evidence: LinearEvidence, logits: Tensor, margins: Tensor, truths: Tensor) -> None:
-    """Set `mix` to what makes the truths of held-out rows most likely: two numbers, a convex problem."""
+    """Set `mix` to what makes the truths (as `learn` takes them) of held-out rows most likely: two numbers, a convex problem."""
     mix = torch.tensor([1.0, 1.0], requires_grad=True)
     optimiser = torch.optim.LBFGS([mix], max_iter=100, line_search_fn="strong_wolfe")
 
     def closure() -> Tensor:
         optimiser.zero_grad()
-        loss = F.cross_entropy(mix[0] * logits + mix[1] * margins, truths)
+        joined = mix[0] * logits + mix[1] * margins
+        single = truths.dim() == 1
+        loss = F.cross_entropy(joined, truths) if single else F.binary_cross_entropy_with_logits(joined, truths.float())
         loss.backward()  # type: ignore[no-untyped-call]
         return loss
 

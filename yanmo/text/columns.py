@@ -20,6 +20,13 @@ class Columns(Block):
     text: str | None = Field(None, description="the column of the text; null: recognised by its name")
     pair: str | None = Field(None, description="the column of a second text, if the task takes two")
     label: str | None = Field(None, description="the column of the label; null: recognised by its name")
+    separator: str | None = Field(
+        None, min_length=1, description="what parts several labels of a cell; null: a cell is one label"
+    )
+
+    def named(self) -> dict[str, str | None]:
+        """ "text", "pair", "label" -> the column that the settings name."""
+        return {"text": self.text, "pair": self.pair, "label": self.label}
 
 
 # Names that people give their columns, tried in this order. A second text is read only where it is asked for.
@@ -47,7 +54,7 @@ def choose(
     if note := next((cell for cell in (*row, *row.values()) if _NOTE.fullmatch(str(cell))), None):
         raise DataError(f"{path}:1: '{note}' is a note for Excel, no header and no row. Remove this line")
     faults, chosen = [], {}
-    for kind, wanted in columns.model_dump().items():
+    for kind, wanted in columns.named().items():
         names = (*filter(None, [learnt.get(kind)]), *usual[kind]) if wanted is None else (wanted,)
         there = (
             present

@@ -43,7 +43,7 @@ def recognise(path: Path, named: Columns) -> Recognised:
         guessed = _by_content(present, rows)
         own = guessed if "label" in guessed or kind == "table" else own
         kind = names.task(dict.fromkeys(own, ""))
-    given = {standard: name for standard, name in named.model_dump().items() if name is not None}
+    given = {standard: name for standard, name in named.named().items() if name is not None}
     absent = [
         f"data.columns.{standard}: no column '{name}'; the file has: {', '.join(present)}"
         for standard, name in given.items()
@@ -60,7 +60,8 @@ def recognise(path: Path, named: Columns) -> Recognised:
     if kind == "match" and "label" not in own:
         kind = "rate" if "score" in own else "pairs"
     lines = found.format in ("text", "label text")
-    columns = Columns() if lines else Columns(**{name: own.get(name) for name in ("text", "pair", "label")})
+    columns = Columns() if lines else Columns(**{name: own.get(name) for name in named.named()})
+    columns.separator = named.separator
     return Recognised(found.format, found.encoding, kind, columns, present)
 
 

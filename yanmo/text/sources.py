@@ -80,7 +80,9 @@ def read(
     Raises DataError (file, line, column, expected, fix) for a missing file or column, an empty file, bad UTF-8, a broken row.
     """
     columns, asked = columns or Columns(), FORMS[form]
-    named = {*(columns.text, columns.pair, columns.label), *(learnt or {}).values()}
+    learnt = {**(learnt or {})}
+    separator = columns.separator or learnt.pop("separator", None)
+    named = {*columns.named().values(), *learnt.values()}
     kind = formats.recognise(path).format
     if kind in _LINES:
         kind = asked.lines if labelled else "text"
@@ -90,10 +92,10 @@ def read(
         empty = ", not a byte is in it" if not formats.container(path).stat().st_size else ""
         raise DataError(f"{path}: the file has no rows{empty}. Expected one row a line.")
     needed = (*asked.needed, "label") if labelled and asked.bears else asked.needed
-    picked = choose(first.fields, columns, path, asked.columns, needed, learnt or {})
+    picked = choose(first.fields, columns, path, asked.columns, needed, learnt)
     if labelled and kind in _TABLES and first.line == 1:
         say(f"{path}: line 1 is no header; by what is in them the columns are taken for {', '.join(first.fields)}")
-    found = _Read(path, asked)
+    found = _Read(path, asked, separator)
     for row in itertools.chain([first], rows):
         found.take(row, picked, labelled)
     found.settle(by_line=kind == "conll")
@@ -111,6 +113,7 @@ class _Read:
 
     path: Path
     form: Form
+    separator: str | None  # of several labels in a cell
     examples: list[Example] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
     mended: dict[str, list[str]] = field(default_factory=dict)  # rule -> where it was needed
@@ -118,8 +121,11 @@ class _Read:
     def take(self, row: formats.Row, picked: Picked, labelled: bool) -> None:
         name = str(row.fields[self.form.id]) if self.form.id in row.fields else ""
         where = f"{self.path}:{row.line}" + (f" ({name})" if name else "")
+        fields = row.fields
+        if self.separator and isinstance(cell := fields.get(picked.get("label", "")), str):
+            fields = {**fields, picked["label"]: [label.strip() for label in cell.split(self.separator)]}
         try:
-            parsed = self.form.read(row.fields, picked, labelled)
+            parsed = self.form.read(fields, picked, labelled)
         except Unfit as fault:
             if fault.rule:
                 self.mended.setdefault(fault.rule, []).append(where)

@@ -73,3 +73,12 @@ def test_a_threshold_lies_between_and_a_label_never_true_has_a_half() -> None:
     probabilities = np.array([[0.9, 0.1], [0.6, 0.7], [0.2, 0.2]])
     assert multilabel.thresholds(truths, probabilities) == pytest.approx([0.4, 0.5])
     assert multilabel.thresholds(np.array([[True], [True]]), np.array([[0.3], [0.3]])) == pytest.approx([0.15])
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_average_precision_equals_the_reference(seed: int) -> None:
+    truths, _ = drawn(seed)
+    probabilities = np.random.default_rng(seed).random((300, 4)).round(2)  # some are equal
+    ours = multilabel.average_precision(truths, probabilities)
+    assert ours == pytest.approx(reference.average_precision_score(truths[:, :3], probabilities[:, :3]), abs=1e-9)
+    assert multilabel.average_precision(truths[:, 3:], probabilities[:, 3:]) == 0

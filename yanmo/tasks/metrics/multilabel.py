@@ -50,3 +50,16 @@ def thresholds(truths: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
     above, below = np.take_along_axis(falling, best, 0)[0], np.take_along_axis(following, best, 0)[0]
     middle = (above + below) / 2
     return np.where(hits[-1] == 0, 0.5, np.where(middle > below, middle, above))
+
+
+def average_precision(truths: np.ndarray, probabilities: np.ndarray) -> float:
+    """(rows, labels) booleans and probabilities -> the mean over the labels that are ever true of the precision at each row that bears the
+    label, among the rows at least as probable; it needs no thresholds. Equal probabilities are one step."""
+    found = []
+    for true, probability in zip(truths.T, probabilities.T, strict=True):
+        order = np.argsort(-probability, kind="stable")
+        ends = np.append(np.flatnonzero(np.diff(probability[order])), len(order) - 1)  # behind equal ones
+        hits = true[order].cumsum()[ends]
+        if hits[-1]:
+            found.append(float((hits / (ends + 1)) @ np.diff(hits, prepend=0)) / hits[-1])
+    return float(np.mean(found)) if found else 0.0
