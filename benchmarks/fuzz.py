@@ -25,7 +25,7 @@ import atheris
 
 # Before anything imports them: reading files is what these do, and their lines are counted.
 READERS = ["yanmo.models", "yanmo.checkpoint", "yanmo.text.tokenizer", "yanmo.text.tokenizer_file", "yanmo.text.tokens"]
-READERS += ["yanmo.text.tokenizer_gguf", "yanmo.text.chat", "yanmo.nn.init", "yanmo.files"]
+READERS += ["yanmo.text.tokenizer_gguf", "yanmo.text.chat", "yanmo.nn.init", "yanmo.files", "yanmo.index"]
 with atheris.instrument_imports(include=READERS):
     from tests.fuzz.targets import TARGETS, attempt
     from yanmo import files, machine

@@ -103,7 +103,7 @@ def tokens_of(row: Row, data: Path) -> int:
         texts = [line.split("\t")[1] for line in (data / "train.tsv").read_text().splitlines()[1:]]
         return sum(len(text.split()) + 2 for text in texts)
     cutter = tokens.load(data / "shards").tokenizer
-    return int(lengths(corpus.read(corpus.Texts(train=data / row.text)).rows(cutter, 16)[0]).sum())
+    return int(lengths(corpus.read(corpus.Texts(train=data / row.text)).rows(cutter, 16, False)[0]).sum())
 
 
 def test_the_probe_leaves_no_trace(data: Path, tmp_path: Path) -> None:
@@ -160,7 +160,7 @@ def test_a_run_older_than_a_key_goes_on(data: Path, tmp_path: Path, monkeypatch:
 
 def test_a_rare_label_is_trained_on(data: Path, tmp_path: Path) -> None:
     """Held-out rows are drawn by hash; a label of which no row would be left to learn from keeps its rows in training."""
-    rows = (data / "train.tsv").read_text() + "".join(f"rare{i}\tonly one row of it {i}\n" for i in range(30))
+    rows = (data / "train.tsv").read_text() + "".join(f"rare{i}\tonly one row of it {i}\t1\n" for i in range(30))
     (tmp_path / "train.tsv").write_text(rows)
     asked = settings("finetune", data, tmp_path / "run", steps=2)
     asked["data"] = {"train": tmp_path / "train.tsv"}
@@ -177,7 +177,7 @@ def test_changed_data_is_seen_on_resume(data: Path, tmp_path: Path, monkeypatch:
         stop_after(patch, 3)
         with pytest.raises(Interrupted):
             yanmo.finetune(**asked)
-    own.write_text(own.read_text() + "pos\tone more\n")
+    own.write_text(own.read_text() + "pos\tone more\t1\n")
     with pytest.raises(SettingsError, match=r"train\.tsv has changed"):
         yanmo.finetune(**asked)
 

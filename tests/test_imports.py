@@ -14,7 +14,7 @@ PACKAGE = ROOT / "yanmo"
 STEPS = [
     ["errors"],
     ["files", "settings"],
-    ["machine", "progress", "signals"],
+    ["machine", "progress", "signals", "wording"],
     ["text", "nn"],
     ["models", "adapters"],
     ["decoding"],
@@ -87,7 +87,7 @@ def test_import_direction(path: Path) -> None:
 
 @pytest.mark.parametrize("path", sorted((PACKAGE / "models").glob("*.py")), ids=lambda path: path.stem)
 def test_families_do_not_import_each_other(path: Path) -> None:
-    shared = {"base", "encoder_decoder", "hf", "gguf", "gguf_file", "sentence", "weights", "__init__"}
+    shared = {"base", "encoder_decoder", "hf", "gguf", "gguf_file", "weights", "__init__"}
     families = {p.stem for p in (PACKAGE / "models").glob("*.py")} - shared
     others = {name.split(".")[2] for name in imports(path) if name.startswith("yanmo.models.") and name.count(".") >= 2}
     assert not others & (families - {path.stem, PARENTS.get(path.stem)})
@@ -97,6 +97,12 @@ def test_tasks_know_models_by_their_protocol_only() -> None:
     for path in (PACKAGE / "tasks").rglob("*.py"):
         strangers = {n for n in imports(path) if n.startswith("yanmo.models") and not n.startswith("yanmo.models.base")}
         assert strangers <= {"yanmo.models"}, f"{path}: {strangers}"
+
+
+def test_the_index_takes_vectors_and_never_a_model() -> None:
+    for path in (PACKAGE / "index").glob("*.py"):
+        rooms = {name.split(".")[1] for name in imports(path) if name.startswith("yanmo.")}
+        assert rooms <= {"errors", "files", "settings", "text", "index"}, f"{path}: {rooms}"
 
 
 def test_only_fit_calls_the_loop() -> None:
@@ -154,7 +160,9 @@ def test_help_imports_no_torch() -> None:
 def test_core_imports_without_extras() -> None:
     """Every module imports where the extras and the oracles are not installed."""
     modules = [".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__") for path in FILES]
-    blocked = sorted(ORACLES | {"tensorboard", "pyarrow", "zstandard", "gguf", "huggingface_hub", "pycrfsuite"})
+    blocked = sorted(
+        ORACLES | {"tensorboard", "pyarrow", "zstandard", "gguf", "huggingface_hub", "bm25s", "faiss", "pycrfsuite"}
+    )
     fresh(
         f"import sys\nfor name in {blocked!r}: sys.modules[name] = None\n"
         f"import importlib\nfor name in {modules!r}: importlib.import_module(name)"

@@ -16,6 +16,8 @@ _FUNCTIONS = {
     "evaluate": "yanmo.commands.evaluate",
     "predict": "yanmo.commands.predict",
     "generate": "yanmo.commands.generate",
+    "embed": "yanmo.commands.embed",
+    "search": "yanmo.commands.search",
     "doctor": "yanmo.commands.doctor",
 }
 
@@ -23,12 +25,14 @@ if TYPE_CHECKING:
     from yanmo.commands.data import data as data
     from yanmo.commands.demo import demo as demo
     from yanmo.commands.doctor import doctor as doctor
+    from yanmo.commands.embed import embed as embed
     from yanmo.commands.evaluate import evaluate as evaluate
     from yanmo.commands.finetune import finetune as finetune
     from yanmo.commands.generate import generate as generate
     from yanmo.commands.init import init as init
     from yanmo.commands.predict import predict as predict
     from yanmo.commands.pretrain import pretrain as pretrain
+    from yanmo.commands.search import search as search
     from yanmo.engine import load as load
 
 __all__ = [
@@ -36,6 +40,7 @@ __all__ = [
     "data",
     "demo",
     "doctor",
+    "embed",
     "evaluate",
     "finetune",
     "generate",
@@ -43,6 +48,7 @@ __all__ = [
     "load",
     "predict",
     "pretrain",
+    "search",
 ]
 
 

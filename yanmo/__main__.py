@@ -29,6 +29,8 @@ VERBS = {
     "evaluate": "Score a run on labelled rows.",
     "predict": "Answer for the rows of a file, or for lines on standard input.",
     "generate": "Write: behind a prompt, from a source text, or into the masks of a text; the words come as they are made.",
+    "embed": "A vector for each text: of the rows of a file, or of lines on standard input.",
+    "search": "Build an index over documents, by words, by vectors or both; add, delete, ask; answer questions from known ones.",
     "hub": "list, push, pull: models kept in a folder or on a server of your own, or on the public hub.",
     "doctor": "What this machine can do, and what is wrong with a run; --fix mends what is safe to mend.",
 }
@@ -43,6 +45,8 @@ EXAMPLES = {
     "evaluate": "yanmo evaluate runs/reviews data.test=test.tsv --json",
     "predict": "yanmo predict runs/reviews new.csv out=answers.csv",
     "generate": 'yanmo generate runs/writer "once upon a time" sampling.temperature=0.8 sampling.top_p=0.9',
+    "embed": "yanmo embed runs/mine texts.txt out=vectors.npy",
+    "search": 'yanmo search index=runs/index data=docs.jsonl; yanmo search runs/index "ink stone"',
     "hub": "yanmo hub push runs/reviews hub=/shared/models name=team/reviews",
     "doctor": "yanmo doctor runs/reviews",
 }

@@ -1,20 +1,33 @@
 """What a learned model must beat, on the same split: for `classify` the majority label, naive Bayes, and a linear SVM over TF-IDF; for
-`tag` each word's commonest tag, and a CRF with hand-made features (without its library a perceptron).
+`rate` the mean, the median and ridge regression; for `tag` each word's commonest tag, and a CRF with hand-made features (without its
+library a perceptron); for `relate` the majority and an SVM, which knows the entities; for `answer` the sentence with the most words of
+the question; for pairs of texts the cosine of TF-IDF.
 
 A task's baselines are a function here and a line in BASELINES.
 """
 
+import re
+import statistics
+import warnings
 from collections.abc import Callable, Sequence
+from itertools import groupby
 from typing import Any
 
 import numpy as np
 
+from yanmo.tasks import embed as sentences
 from yanmo.tasks import linear_chain
 from yanmo.tasks import tag as tagger
+from yanmo.tasks.answer import measure
 from yanmo.tasks.base import Scores, Task
 from yanmo.tasks.linear import vectorizer
+from yanmo.tasks.metrics.answers import answers
 from yanmo.tasks.metrics.classification import classification
 from yanmo.tasks.metrics.multilabel import multilabel
+from yanmo.tasks.metrics.rating import rating
+from yanmo.tasks.relate import none_of
+from yanmo.tasks.relate import scores as relation_scores
+from yanmo.tasks.rerank import order
 from yanmo.tasks.units import words_of
 from yanmo.text import tagging
 from yanmo.text.clean import language
@@ -27,6 +40,35 @@ def beside(
     """name -> scores on `test` of each baseline of a task; none where it has none yet."""
     made = BASELINES.get(task.name)
     return made(train, test, labels or (), task.settings) if made else {}
+
+
+def embed(
+    train: Sequence[Example], test: Sequence[Example], labels: Sequence[str] = (), settings: Any = None
+) -> dict[str, Scores]:
+    """Cosines of TF-IDF, which nothing is learnt by but how rare words are; none for texts alone."""
+    texts = [text for e in train for text in e.texts]
+    features = vectorizer(language(texts), len(texts)).fit(texts)
+    kind = sentences.kind_of(test)
+    if kind == "texts":
+        return {}
+    if kind == "pairs":
+        return {"tfidf": sentences.retrieval(test, features.transform)}
+    return {"tfidf": sentences.closeness(test, _cosines(features, test))}
+
+
+def rerank(
+    train: Sequence[Example], test: Sequence[Example], labels: Sequence[str] = (), settings: Any = None
+) -> dict[str, Scores]:
+    """The documents of each query in the order of their cosines of TF-IDF."""
+    texts = [text for e in train for text in e.texts]
+    features = vectorizer(language(texts), len(texts)).fit(texts)
+    return {"tfidf": order(test, _cosines(features, test).tolist())}
+
+
+def _cosines(features: Any, rows: Sequence[Example]) -> np.ndarray:
+    """(rows,) how near the first two texts of each are."""
+    first, second = (features.transform([e.texts[i] for e in rows]) for i in range(2))
+    return np.asarray(first.multiply(second).sum(1)).ravel()
 
 
 def classify(
@@ -51,23 +93,6 @@ def classify(
     return {name: classification(truths, guess, labels) for name, guess in guesses.items()}
 
 
-def tag(
-    train: Sequence[Example], test: Sequence[Example], labels: Sequence[str], settings: Any = None
-) -> dict[str, Scores]:
-    """Scores of each baseline on `test`, learnt in BIOES where tags say spans. Takes half a minute for CoNLL-2003, two minutes at most."""
-    spans = tagging.scheme_of(labels) != tagging.PLAIN
-    words = [words_of(example) for example in train]
-    tags = [tagging.converted(example.labels, "BIOES") if spans else example.labels for example in train]
-    chain = linear_chain.available()
-    learnt = {
-        "commonest_tag": linear_chain.commonest(words, tags),
-        chain: linear_chain.TAGGERS[chain](words, tags),
-    }
-    truths = [example.labels for example in test]
-    guesses = {name: [answer(words_of(example)) for example in test] for name, answer in learnt.items()}
-    return {name: tagger.scores(truths, guess, labels) for name, guess in guesses.items()}
-
-
 def _several(train: Sequence[Example], test: Sequence[Example], labels: Sequence[str]) -> dict[str, Scores]:
     """The same where a row may bear several labels: the commonest set of labels; naive Bayes and SVM of each label against the rest."""
     from sklearn.multiclass import OneVsRestClassifier
@@ -86,10 +111,117 @@ def _several(train: Sequence[Example], test: Sequence[Example], labels: Sequence
     sets, counts = np.unique(truths["train"], axis=0, return_counts=True)
     guesses = {"majority": np.tile(sets[counts.argmax()], (len(test), 1))}
     for name, model in (("naive_bayes", MultinomialNB()), ("svm", LinearSVC())):
-        guesses[name] = OneVsRestClassifier(model).fit(x, truths["train"].astype(int)).predict(z).astype(bool)
+        with warnings.catch_warnings():  # which a label that every row bears, or none, would raise
+            warnings.simplefilter("ignore")
+            guesses[name] = OneVsRestClassifier(model).fit(x, truths["train"].astype(int)).predict(z).astype(bool)
     return {name: multilabel(truths["test"], guess, labels) for name, guess in guesses.items()}
+
+
+def tag(
+    train: Sequence[Example], test: Sequence[Example], labels: Sequence[str], settings: Any = None
+) -> dict[str, Scores]:
+    """Scores of each baseline on `test`, learnt in BIOES where tags say spans. Takes half a minute for CoNLL-2003, two minutes at most."""
+    spans = tagging.scheme_of(labels) != tagging.PLAIN
+    words = [words_of(example) for example in train]
+    tags = [tagging.converted(example.labels, "BIOES") if spans else example.labels for example in train]
+    chain = linear_chain.available()
+    learnt = {
+        "commonest_tag": linear_chain.commonest(words, tags),
+        chain: linear_chain.TAGGERS[chain](words, tags),
+    }
+    truths = [example.labels for example in test]
+    guesses = {name: [answer(words_of(example)) for example in test] for name, answer in learnt.items()}
+    return {name: tagger.scores(truths, guess, labels) for name, guess in guesses.items()}
+
+
+def rate(train: Sequence[Example], test: Sequence[Example], labels: Sequence[str], settings: Any) -> dict[str, Scores]:
+    """The mean and the median of the training rows, ridge regression over TF-IDF; of pairs the cosine of their TF-IDF; of levels the
+    commonest one and a linear SVM."""
+    from sklearn.linear_model import LinearRegression, Ridge
+    from sklearn.svm import LinearSVC
+
+    y, truths = (np.array([float(example.labels[0]) for example in rows]) for rows in (train, test))
+    texts = [[" ".join(example.texts) for example in rows] for rows in (train, test)]
+    features = vectorizer(language(texts[0]), len(train))
+    x, z = features.fit_transform(texts[0]), features.transform(texts[1])
+    guesses = {name: np.full(len(test), value) for name, value in (("mean", y.mean()), ("median", np.median(y)))}
+    guesses["ridge"] = Ridge().fit(x, y).predict(z)
+    if all(len(example.texts) == 2 for example in (*train, *test)):
+        alike = []
+        for rows in (train, test):
+            one, other = (features.transform([example.texts[side] for example in rows]) for side in (0, 1))
+            alike.append(np.asarray(one.multiply(other).sum(1)))  # rows are of length 1
+        guesses["similarity"] = LinearRegression().fit(alike[0], y).predict(alike[1])
+    if settings.levels:
+        values, counts = np.unique(y, return_counts=True)
+        guesses["majority"] = np.full(len(test), values[counts.argmax()])
+        guesses["svm"] = values[LinearSVC().fit(x, np.searchsorted(values, y)).predict(z)]
+    return {name: rating(truths, guess, settings.levels or None) for name, guess in guesses.items()}
+
+
+def relate(
+    train: Sequence[Example], test: Sequence[Example], labels: Sequence[str], settings: Any
+) -> dict[str, Scores]:
+    """The SVM reads the text, and as features of their own what stands between the entities and which of them comes first."""
+    from sklearn.compose import ColumnTransformer
+    from sklearn.pipeline import make_pipeline
+    from sklearn.svm import LinearSVC
+
+    def columns(rows: Sequence[Example]) -> np.ndarray:
+        found = []
+        for row in rows:
+            (_, end), (start, _) = sorted(row.marks)
+            between = row.texts[-1][end:start] + "."  # never empty, so that there is a feature
+            found.append((row.texts[-1], *((between, ".") if row.marks[0] <= row.marks[1] else (".", between))))
+        return np.array(found, dtype=object)
+
+    kind = language([e.texts[-1] for e in train])
+    truths, known = ([e.labels[0] for e in rows] for rows in (test, train))
+    features = ColumnTransformer([(str(i), vectorizer(kind, len(train)), i) for i in range(3)])
+    guesses = {
+        "majority": [max(labels, key=known.count)] * len(test),
+        "svm": make_pipeline(features, LinearSVC()).fit(columns(train), known).predict(columns(test)).tolist(),
+    }
+    none = none_of(labels, settings)
+    return {name: relation_scores(truths, guess, labels, none) for name, guess in guesses.items()}
+
+
+_PIECE = re.compile(r"[\u3400-\u9fff]|[^\W_\u3400-\u9fff]+")  # a Chinese character or another word
+_SENTENCE = re.compile(r"[^。！？；.!?;\n]+(?:\.\d[^。！？；.!?;\n]*)*")
+
+
+def answer(
+    train: Sequence[Example], test: Sequence[Example], labels: Sequence[str], settings: Any = None
+) -> dict[str, Scores]:
+    """A piece of the sentence that has the most words of the question in it: the longest run of its words that are not in the question,
+    as many of them as training answers have. Where training questions have no answer, also to give none to any."""
+    usual = statistics.median([len(_PIECE.findall(e.labels[0])) for e in train if e.labels] or [1])
+    truths, judged = [e.labels for e in test], measure(test)
+    guesses = {"overlap": [_overlapping(e.texts[0], e.texts[1], round(usual)) for e in test]}
+    if not all(e.labels for e in train):
+        guesses["no_answer"] = [""] * len(test)
+    return {name: answers(truths, guess, judged) for name, guess in guesses.items()}
+
+
+def _overlapping(question: str, context: str, most: int) -> str:
+    asked = {*_PIECE.findall(question.lower())}
+    sentence = max(
+        _SENTENCE.findall(context) or [context], key=lambda each: len(asked & {*_PIECE.findall(each.lower())})
+    )
+    pieces = [*_PIECE.finditer(sentence)]
+    runs = [[*run] for new, run in groupby(pieces, lambda piece: piece[0].lower() not in asked) if new]
+    run = max(runs, key=len, default=pieces)[:most]
+    return sentence[run[0].start() : run[-1].end()] if run else ""
 
 
 # task -> (training rows, rows to be scored, labels, settings of the task) -> baseline -> scores, that of `Task.best` among them
 Baselines = Callable[[Sequence[Example], Sequence[Example], Sequence[str], Any], dict[str, Scores]]
-BASELINES: dict[str, Baselines] = {"classify": classify, "tag": tag}
+BASELINES: dict[str, Baselines] = {
+    "answer": answer,
+    "classify": classify,
+    "embed": embed,
+    "rate": rate,
+    "relate": relate,
+    "rerank": rerank,
+    "tag": tag,
+}

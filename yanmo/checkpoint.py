@@ -206,7 +206,7 @@ def load(
     tokenizer = held.tokenizer()
     _fits(tokenizer, config, folder)
     task = None
-    made_for = record.get("task") or task_table.FOREIGN.get((kind, problem))  # the second: fine-tuned by another tool
+    made_for = record.get("task") or task_table.foreign(folder, kind, problem, len(config.id2label))
     if head is None and made_for:
         task = task_table.restore(made_for, tokenizer, [config.id2label[i] for i in sorted(config.id2label)])
         attach(model, task, getattr(config, family.width))
@@ -348,7 +348,12 @@ def contents(checkpoint: Checkpoint) -> dict[str, str | dict[str, Tensor]]:
     heads = {name: tensors.pop(name) for name in list(tensors) if generic and name.startswith(_GENERIC)}
     found: dict[str, str | dict[str, Tensor]] = {
         CONFIG: config.write(family.model_type, family.heads[_class_kind(family, checkpoint.head)]),
-        **chats.contents(checkpoint.tokenizer, config.extra, checkpoint.chat),
+        **chats.contents(
+            checkpoint.tokenizer,
+            config.extra,
+            checkpoint.chat,
+            segments=config.content().get("type_vocab_size", 0) > 1,
+        ),
         weights.FILE: tensors,
     }
     record = {**checkpoint.record, "yanmo": version("yanmo")}
@@ -356,6 +361,7 @@ def contents(checkpoint: Checkpoint) -> dict[str, str | dict[str, Tensor]]:
         record["head"] = checkpoint.head
     if checkpoint.task is not None:
         heads |= checkpoint.task.tensors()
+        found |= checkpoint.task.files(getattr(config, family.width))
         record["task"] = dict(checkpoint.task.record())
     if heads:
         found[HEADS] = heads

@@ -14,11 +14,14 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 
 from yanmo.errors import RunError, StorageError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 MANIFEST = "manifest.json"
 LOCK = ".lock"
@@ -257,6 +260,26 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def mapped(path: Path) -> "dict[str, np.ndarray]":
+    """The arrays of a safetensors file, mapped and not read: what is read of them comes into memory, and goes when memory is short.
+    Raises SafetensorError, KeyError or ValueError for a file that is none."""
+    import numpy as np
+
+    # The library looks at the header (8 bytes of its length, then JSON): the arrays fill the file, without gap or overlap.
+    with safe_open(path, "numpy"), path.open("rb") as file:
+        size = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(size))
+    data = np.asarray(np.memmap(path, np.uint8, "r", offset=8 + size))
+    return {
+        name: data[slice(*each["data_offsets"])].view(_KINDS[each["dtype"]]).reshape(each["shape"])
+        for name, each in header.items()
+        if name != "__metadata__"
+    }
+
+
+_KINDS = {"U8": "u1", "U16": "<u2", "U32": "<u4", "I32": "<i4", "I64": "<i8", "F32": "<f4", "F64": "<f8"}
+
+
 @contextmanager
 def lock(folder: Path) -> Iterator[None]:
     """Hold `folder` for this process alone. The kernel lets go when the process ends, however it ends; a lock file that was left
@@ -304,7 +327,8 @@ def _take(path: Path) -> int:
             pid = os.read(descriptor, 32).decode(errors="replace").strip() or "unknown"
             os.close(descriptor)
             raise RunError(
-                f"{path.parent}: another process (pid {pid}) is using this run folder. Wait for it, stop it, or give another run=..."
+                f"{path.parent}: another process (pid {pid}) is using this folder. "
+                "Wait for it, stop it, or give another (run=..., index=..., out=...)"
             ) from None
         except OSError:
             os.close(descriptor)

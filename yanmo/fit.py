@@ -22,7 +22,7 @@ from yanmo.settings import Block
 from yanmo.signals import Signals
 from yanmo.tasks.base import Scores, better, lengths
 from yanmo.text.batches import Cursor
-from yanmo.train import guard, loop, resume, schedule, track
+from yanmo.train import guard, loop, precision, resume, schedule, track
 from yanmo.train.average import Average
 from yanmo.train.resume import Progress
 
@@ -254,7 +254,7 @@ def _precision(job: Job, run: Run) -> str:
     known = run.record.get("precision", "float32" if "steps" in run.record else None)
     if known is not None and job.precision in ("auto", known):
         return str(known)
-    found = machine.precision(job.precision, job.device)
+    found = precision.choose(job.precision, job.device)
     if known is not None:
         progress.say(
             f"warning: machine.precision: {known} -> {found}; the run goes on, but not bit for bit as it would have"
@@ -293,7 +293,7 @@ def steps_within(job: Job, seconds: float) -> int:
     plan = loop.Plan(1 << 30, lambda step: 0.0, job.device, accumulate=job.settings.accumulate, skip=True)
     per_token: list[float] = []
     began = warm = mark = time.monotonic()
-    backward = job.backward(machine.precision(job.precision, job.device))
+    backward = job.backward(precision.choose(job.precision, job.device))
     for step in loop.steps(model, job.task, job.batches(Cursor()), job.optimiser(), plan, backward):
         now = time.monotonic()
         if step.number == 1:  # it warms up
@@ -349,7 +349,7 @@ def _evaluate(work: _Work) -> bool:
         progress.say(f"    {text['prompt']}|{text['text']}".replace("\n", "\n    "))
     if texts:
         work.tracker.write("samples", state.step, {"texts": texts})
-    if better(job.task.best, scores, state.best):
+    if better(job.best, scores, state.best):
         work.state = replace(state, best=scores, best_step=state.step, worse=0)
         return True
     worse = state.worse + 1
@@ -359,7 +359,7 @@ def _evaluate(work: _Work) -> bool:
 
 
 def _best_note(job: Job, state: Progress) -> str:
-    name = job.task.best.removeprefix("-")
+    name = job.best.removeprefix("-")
     return f", best dev {name} {state.best[name]:.4f}" if state.best else ""
 
 

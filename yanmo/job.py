@@ -30,7 +30,7 @@ class Job:
     device: torch.device
     language: str  # of the texts, for the card
     workers: int = 0  # threads that make batches ahead
-    precision: str = "auto"  # of matrix products; see `machine.precision`
+    precision: str = "auto"  # of matrix products; see `train.precision`
     write: Callable[[], list[dict[str, str]]] | None = None  # what the model writes by now: {"prompt", "text"} of each
 
     def batches(self, cursor: Cursor) -> Iterator[tuple[Batch, Cursor]]:
@@ -39,6 +39,11 @@ class Job:
         return batches.stream(
             rows, lengths(rows), self.task.batch, budget=budget, seed=self.seed, cursor=cursor, workers=self.workers
         )
+
+    @property
+    def best(self) -> str:
+        """The score that chooses a checkpoint."""
+        return self.task.judged_by(self.dev)
 
     @property
     def batches_per_epoch(self) -> int:
@@ -52,7 +57,12 @@ class Job:
     def optimiser(self) -> torch.optim.Optimizer:
         asked = self.settings
         return optim.make(
-            asked.optimiser, self.checkpoint.model, lr=asked.lr, weight_decay=asked.weight_decay, rates=asked.rates
+            asked.optimiser,
+            self.checkpoint.model,
+            lr=asked.lr,
+            weight_decay=asked.weight_decay,
+            rates=asked.rates,
+            layer_decay=asked.layer_decay,
         )
 
     def backward(self, precision: str) -> Backward:

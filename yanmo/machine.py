@@ -1,11 +1,10 @@
-"""What this machine is: device, threads, the precision that it gains by, and the fingerprint on which bit-exact promises rest."""
+"""What this machine is: device, threads, memory, which library multiplies, and the fingerprint on which bit-exact promises rest."""
 
 import ctypes
 import os
 import platform
 import resource
 import sys
-import time
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -59,46 +58,15 @@ def _keep_memory() -> None:
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4  # of malloc.h
 
 
-def precision(asked: str, device: "torch.device") -> str:  # type: ignore[name-defined]  # noqa: F821
-    """What `Machine.precision` comes to on a device: "float32" or "bfloat16"."""
+@cache
+def prefers_onednn() -> bool:
+    """Whether oneDNN multiplies float32 matrices with wider instructions here than MKL, by which torch does it: MKL keeps AVX-512 for
+    Intel's processors."""
     import torch
 
-    if asked != "auto":
-        return asked
-    if device.type == "cuda":
-        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
-    return "bfloat16" if device.type == "cpu" and gain() >= _CLEARLY else "float32"
-
-
-@cache  # so that one process decides alike
-def gain() -> float:
-    """How many times faster a small layer learns on this processor in bfloat16, casts and all; about 50 ms of one thread. Counted is that
-    thread's own time, whatever else runs here."""
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    generator = torch.Generator().manual_seed(0)  # the run's own random state stays as it is
-    x, wide, narrow = (
-        torch.randn(*shape, generator=generator, requires_grad=True) for shape in ((256, 256), (512, 256), (256, 512))
-    )
-
-    def learn(half: bool) -> float:
-        began = time.thread_time()
-        with torch.autocast("cpu", torch.bfloat16, enabled=half):
-            y = x + torch.nn.functional.linear(torch.nn.functional.gelu(torch.nn.functional.linear(x, wide)), narrow)
-        y.sum().backward()  # type: ignore[no-untyped-call]
-        return time.thread_time() - began
-
-    warm = learn(half=False), learn(half=True)
-    # A processor without such products may take a hundred times as long for each.
-    times = [(learn(half=False), learn(half=True)) for _ in range(1 if warm[1] > _SLOW else 5)]
-    torch.set_num_threads(threads)
-    return min(full for full, _ in times) / min(half for _, half in times)
-
-
-_CLEARLY = 1.5  # a gain below this is not worth the digits
-_SLOW = 0.05  # seconds
+    there = torch.backends.mkl.is_available() and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    wide = torch.backends.cpu.get_cpu_capability() == "AVX512"
+    return there and wide and _facts().get("vendor_id") == "AuthenticAMD"
 
 
 def cores() -> int:
@@ -160,10 +128,15 @@ _STEERING = (
 
 def _processor() -> str:
     """The architecture and, where the system says it, the model: math libraries choose their kernels by it."""
+    facts = _facts()
+    named = [facts[name] for name in ("model name", "cpu family", "model") if name in facts]
+    return " ".join([platform.machine(), *named])
+
+
+def _facts() -> dict[str, str]:
+    """What Linux says of the first processor; nothing elsewhere."""
     try:
         lines = [line.partition(":") for line in Path("/proc/cpuinfo").read_text("utf-8").split("\n\n")[0].splitlines()]
     except OSError:
-        return platform.machine()
-    facts = {name.strip(): value.strip() for name, _, value in lines}
-    named = [facts[name] for name in ("model name", "cpu family", "model") if name in facts]
-    return " ".join([platform.machine(), *named])
+        return {}
+    return {name.strip(): value.strip() for name, _, value in lines}

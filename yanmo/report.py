@@ -37,54 +37,17 @@ from yanmo.page import (
 )
 from yanmo.settings import parse_yaml
 from yanmo.train import track
+from yanmo.wording import FOLLOWED, HUB, NAMES, SCORES, in_a_sentence, name_of
 
 __all__ = [
     "Bars", "Code", "Confusion", "Figures", "Lines", "Part", "Section", "Table", "Text",
     "card", "html", "render", "run_sections", "verdict", "write", "write_run",
 ]  # fmt: skip
 
-NAMES = {
-    "f1": "F1",
-    "macro_f1": "Macro F1",
-    "micro_f1": "Micro F1",
-    "weighted_f1": "Weighted F1",
-    "segmentation_f1": "F1 of words without their tags",
-    "mcc": "MCC",
-    "svm": "TF-IDF + linear SVM",
-    "naive_bayes": "Naive Bayes",
-    "majority": "Always the commonest class",
-    "commonest_tag": "Each word's commonest tag",
-    "crf": "CRF with hand-made features",
-    "perceptron": "Perceptron with hand-made features",
-    "network_alone": "Network alone",
-    "without_thresholds": "With thresholds of 0.5",
-    "ece": "Calibration error",
-    "brier": "Brier score",
-    "from_scratch": "Same network, not pre-trained",
-    "seconds": "Time",
-    "peak_memory_mb": "Peak memory (MB)",
-}
 UNSEEN = {"test": "which it never saw in training", "dev": "on which it was not trained, but which may have steered it"}
 MOST_CLASSES = 20  # a larger confusion matrix is shown as the list of its commonest confusions
 MOST_SAMPLES = 10  # evaluations whose samples are shown, from the first to the last
-SCORES = (
-    "macro_f1",
-    "micro_f1",
-    "accuracy",
-    "average_precision",
-)  # charted; the first is what a run is judged by that does not say
-FOLLOWED = ("loss", "perplexity", "pseudo_perplexity", "bits_per_character", *SCORES)
-HUB = {"accuracy": "accuracy", "macro_f1": "f1"}  # scores that the Hugging Face hub knows, and its names for them
 MOST_POINTS = 200  # a longer curve is shown as means of equal runs of steps
-
-
-def name_of(key: str) -> str:
-    return NAMES.get(key, key.replace("_", " ").capitalize())
-
-
-def in_a_sentence(key: str) -> str:
-    name = name_of(key)
-    return name if name[1:2].isupper() else name[:1].lower() + name[1:]
 
 
 def duration(seconds: float) -> str:
@@ -309,6 +272,12 @@ PIPELINES = {"ForSequenceClassification": "text-classification", "ForTokenClassi
 PIPELINES |= {"ForQuestionAnswering": "question-answering"}
 PIPELINES |= {"ForMaskedLM": "fill-mask", "ForCausalLM": "text-generation", "LMHeadModel": "text-generation"}
 
+# Of tasks whose folders another library opens by their own classes: task -> (library, hub tag).
+TASKS = {
+    "embed": ("sentence-transformers", "sentence-similarity"),
+    "rerank": ("sentence-transformers", "text-ranking"),
+}
+
 
 def card(
     folder: Path, *, language: str | Sequence[str], about: str, base: str | None, data: Mapping[str, str], license: str
@@ -317,7 +286,8 @@ def card(
     metrics, config = _read(folder / "metrics.json"), _read(folder / "config.json")
     split, scores = _final(metrics)
     baselines: Mapping[str, Any] = metrics.get("baseline") or {}
-    heads = " ".join(config.get("architectures") or [])
+    heads, settings = " ".join(config.get("architectures") or []), _read(folder / "settings.yaml")
+    library, pipeline = TASKS.get(str((settings.get("task") or {}).get("name")), ("transformers", ""))
     facts: dict[str, Any] = {
         "name": folder.resolve().name,
         "language": [language] if isinstance(language, str) else list(language),
@@ -329,10 +299,10 @@ def card(
         "unseen": UNSEEN.get(split),
         "scores": scores,
         "config": config,
-        "pipeline": next((tag for head, tag in PIPELINES.items() if head in heads), None),
-        "library": "transformers" if not str(config.get("model_type", "yanmo")).startswith("yanmo") else "yanmo",
+        "pipeline": pipeline or next((tag for head, tag in PIPELINES.items() if head in heads), None),
+        "library": library if not str(config.get("model_type", "yanmo")).startswith("yanmo") else "yanmo",
         "cost": _cost(metrics.get("cost") or {}),
-        "settings": dict(_flat(_read(folder / "settings.yaml"))),
+        "settings": dict(_flat(settings)),
         "table": _scoreboard(_everyone("This model", scores, baselines), list(_single(scores)), ""),
         "verdict": verdict(scores, baselines, headline(metrics)),
         "headline": in_a_sentence(headline(metrics)),

@@ -19,6 +19,7 @@ from yanmo.machine import Machine, fingerprint
 from yanmo.models import ModelSettings, weights
 from yanmo.progress import say
 from yanmo.settings import Block, build, differences, dump, parse_yaml, read_file
+from yanmo.tasks import sentence
 from yanmo.text.tokenizer import Tokenizer
 from yanmo.train import resume, track
 
@@ -44,6 +45,7 @@ _LEFT_BY_A_RUN = (
         CARD,
     ),
     *(track.FILE, "events", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"),
+    *sentence.FILES,
 )
 
 

@@ -333,7 +333,7 @@ def test_a_run_folder_in_use(here: Path, capsys: pytest.CaptureFixture[str]) -> 
         for words in (new("run=runs/x"), ["doctor", "runs/x", "--fix"]):
             status, message = run(words, capsys)
             assert status == 1
-            assert f"runs/x: another process (pid {holder.pid}) is using this run folder" in message
+            assert f"runs/x: another process (pid {holder.pid}) is using this folder" in message
     finally:
         holder.kill()
         holder.wait()

@@ -1,8 +1,10 @@
 """`yanmo init`: what it writes runs as it stands, and the size is the one that fits the time."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -50,6 +52,52 @@ def test_words_with_tags(here: Path, capsys: pytest.CaptureFixture[str]) -> None
     content, _ = settings.read_file(Path(found["out"]))
     assert content["task"]["name"] == "tag" and "columns" not in content["data"]
     assert main(["finetune", found["out"], "train.epochs=0.1"]) == 0
+
+
+def test_numbers_on_a_scale(here: Path) -> None:
+    rows = "".join(f"{' '.join(WORDS[(n * k) % 10] for k in range(1, 9))} {n},{n % 9 / 2}\n" for n in range(200))
+    Path("stars.csv").write_text("comment,score\n" + rows)
+    found = yanmo.init("stars.csv", minutes=0.1)
+    assert (found["verb"], found["kind"], found["labels"]) == ("finetune", "rate", {})
+    content, _ = settings.read_file(Path(found["out"]))
+    assert content["task"]["name"] == "rate" and content["data"]["columns"] == {"text": "comment", "label": "score"}
+    assert main(["finetune", found["out"], "train.epochs=0.1"]) == 0
+    assert "ridge" in json.loads(Path("runs/stars/metrics.json").read_text())["baseline"]
+
+
+@pytest.mark.parametrize(
+    ("task", "row"),
+    [
+        ("relate", lambda n: {"head": "stone", "tail": f"w{n}", "relation": f"r{n % 2}", "text": f"w{n} near stone"}),
+        (
+            "answer",
+            lambda n: {"question": "what?", "context": f"a near river {n}", "answers": [{"text": "near", "start": 2}]},
+        ),
+    ],
+    ids=["relate", "answer"],
+)
+def test_rows_of_other_forms(here: Path, task: str, row: Callable[[int], dict[str, Any]]) -> None:
+    rows = [row(n) for n in range(100)]
+    Path("rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = yanmo.init("rows.jsonl", minutes=0.05)
+    text = Path(found["out"]).read_text()
+    assert f"name: {task}" in text and "not used" not in text
+    assert main(["finetune", found["out"], "train.epochs=0.1"]) == 0
+
+
+def test_pairs_and_ranked_rows(here: Path) -> None:
+    rows = [" ".join(WORDS[(n * k) % 10] for k in range(1, 5)) for n in range(60)]
+    Path("pairs.csv").write_text("text,pair\n" + "".join(f"{row} {n},n{n} {row[:9]}\n" for n, row in enumerate(rows)))
+    Path("ranked.jsonl").write_text(
+        "".join(
+            json.dumps({"query": f"{rows[n // 4]} {n // 4}", "document": rows[n % 7], "relevance": n % 2}) + "\n"
+            for n in range(240)
+        )
+    )
+    for name, task in (("pairs.csv", "embed"), ("ranked.jsonl", "rerank")):
+        found = yanmo.init(name, minutes=0.1)
+        assert found["verb"] == "finetune" and f"name: {task}" in Path(found["out"]).read_text()
+        assert main(["finetune", found["out"], "train.epochs=0.1"]) == 0
 
 
 def test_text(here: Path) -> None:

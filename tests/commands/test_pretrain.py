@@ -140,7 +140,9 @@ def held_out(folder: Path, data: Path) -> float:
     """The loss of a folder's model on the text that the run held out."""
     engine = yanmo.load(folder)
     assert engine.task is not None
-    rows = corpus.read(corpus.Texts(train=[data / "shards_a"])).rows(engine.tokenizer, engine.task.row_length)[1]  # type: ignore[attr-defined]
+    rows = corpus.read(corpus.Texts(train=[data / "shards_a"])).rows(
+        engine.tokenizer, engine.task.row_length, engine.task.unbroken
+    )[1]  # type: ignore[attr-defined]
     return float(evaluation.evaluate(engine.model, engine.task, rows, device=torch.device("cpu"))["loss"])
 
 

@@ -19,7 +19,7 @@ import torch
 
 from tests import families
 from tests.models import test_gguf, test_hostile
-from yanmo import checkpoint, files, models
+from yanmo import checkpoint, files, index, models
 from yanmo.checkpoint import Checkpoint
 from yanmo.errors import YanmoError
 from yanmo.models import ModelSettings, weights
@@ -270,6 +270,18 @@ def _read_shards(folder: Path, data: bytes) -> None:
     assert all(len(found.ids(document)) == size for document, size in enumerate(found.sizes))
 
 
+def _lexical(folder: Path) -> list[bytes]:
+    index.change(folder / "index", [index.Document(str(place), text) for place, text in enumerate(TEXTS)])
+    return [(folder / "index/lexical-1.safetensors").read_bytes()]
+
+
+def _read_lexical(folder: Path, data: bytes) -> None:
+    place = folder / "index"
+    put(place / "lexical-1.safetensors", data)
+    files.seal(place, [*(files.manifest(place) or ())])
+    index.load(place).search(["a good film, 这部电影", ""])
+
+
 TARGETS = {
     "m2-safetensors": Target(_safetensors, _read_safetensors, in_header),
     "m2-index": Target(_index, _read_index, in_json),
@@ -278,4 +290,5 @@ TARGETS = {
     "m5-tokenizer": Target(_tokenizers, _read_tokenizer, in_json),
     "m9-gguf": Target(_gguf, _read_gguf, bytewise),
     "shards": Target(_shards, _read_shards, in_header),
+    "search": Target(_lexical, _read_lexical, in_header),
 }

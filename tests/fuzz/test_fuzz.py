@@ -16,6 +16,7 @@ INPUTS = {
     "m5-tokenizer": 500,
     "m9-gguf": 500,
     "shards": 100,
+    "search": 200,
 }
 
 

@@ -25,6 +25,7 @@ GOOD, BAD = (
     ["good", "great", "fine", "lovely", "superb", "nice"],
     ["bad", "awful", "poor", "dull", "dreadful", "boring"],
 )
+FILLER = [f"w{i}" for i in range(40)]
 VERBS: dict[str, Callable[..., dict[str, Any]]] = {"pretrain": yanmo.pretrain, "finetune": yanmo.finetune}
 
 
@@ -33,7 +34,8 @@ class Row:
     verb: str
     train: dict[str, Any] = field(default_factory=dict)
     more: dict[str, Any] = field(default_factory=dict)  # blocks beside `train`
-    text: str = "text.txt"  # what is pre-trained on; how the names of labelled rows end
+    text: str = "text.txt"  # what is pre-trained on
+    rows: str = "{}.tsv"  # what is fine-tuned on: train, dev and test
     precision: str = "float32"
 
 
@@ -53,11 +55,17 @@ OBJECTIVES: dict[str, dict[str, Any]] = {
     "order": {"objective": {"name": "order"}},
     "masked and next": {"objective": {"name": "combined"}},
 }
+_TASK_RATE = {"rates": {"task_own": 2.0}}
 ROWS = {
     "masked": Row("pretrain"),
     "classify": Row("finetune"),
     "classify, averaged": Row("finetune", {"average": 0.9}),
-    "tag, with a chain of its own": Row("finetune", more={"task": {"name": "tag", "crf": True}}, text="conll"),
+    "tag, with a chain of its own": Row("finetune", more={"task": {"name": "tag", "crf": True}}, rows="{}.conll"),
+    "rate": Row("finetune", {"layer_decay": 0.8}, {"task": {"name": "rate"}}),
+    "relate": Row("finetune", _TASK_RATE, {"task": {"name": "relate"}}, rows="related-{}.jsonl"),
+    "answer": Row("finetune", more={"task": {"name": "answer", "max_length": 32}}, rows="answered-{}.jsonl"),
+    "embed, texts alone": Row("finetune", more={"task": {"name": "embed"}}),
+    "rerank": Row("finetune", more={"task": {"name": "rerank"}}, rows="{}-ranked.tsv"),
     "masked, accumulated, rolling back": Row("pretrain", {"accumulate": 2, "on_fault": "rollback", "spike": 6.0}),
     "masked, from shards": Row("pretrain", text="shards"),
     "masked, in bfloat16": Row("pretrain", precision="bfloat16"),
@@ -80,21 +88,45 @@ def write_data(folder: Path) -> Path:
     def words(pool: list[str], count: int) -> str:
         return " ".join(pool[i] for i in torch.randint(0, len(pool), (count,), generator=generator))
 
-    filler = [f"w{i}" for i in range(40)]
     for name, rows in (("train", 240), ("dev", 60), ("test", 60)):
         lines = []
         for i in range(rows):
             length = int(torch.randint(1, 9, (1,), generator=generator))
             lines.append(
-                f"{'pos' if i % 2 else 'neg'}\t{words(filler, length)} {words(GOOD if i % 2 else BAD, 2)} {name}{i}\n"
+                f"{'pos' if i % 2 else 'neg'}\t{words(FILLER, length)} {words(GOOD if i % 2 else BAD, 2)} {name}{i}\t{length}\n"
             )
-        (folder / f"{name}.tsv").write_text("label\ttext\n" + "".join(lines))
+        (folder / f"{name}.tsv").write_text("label\ttext\tscore\n" + "".join(lines))
         (folder / f"{name}.conll").write_text("".join(map(tagged, lines)))
+        for form, made in (("related", _related), ("answered", _answered)):
+            found = [made(i, words) | {"id": f"{name}{i}"} for i in range(rows // 3)]
+            (folder / f"{form}-{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in found))
+        ranked = [f"q{i % 9}\t{' '.join(line.split()[1:])}\t{i % 2}\n" for i, line in enumerate(lines)]
+        (folder / f"{name}-ranked.tsv").write_text("query\tdocument\trelevance\n" + "".join(ranked))
     text = folder / "text.txt"
-    text.write_text("".join(words(filler + GOOD + BAD, 12) + f" d{i}\n" for i in range(300)))
+    text.write_text("".join(words(FILLER + GOOD + BAD, 12) + f" d{i}\n" for i in range(300)))
     cutter = tokenizer.train(sources.read_texts(text), tokenizer.TokenizerSettings(kind="word", vocab=400))
     tokens.prepare([text], cutter, folder / "shards", shard_tokens=1000)
     return folder
+
+
+def _related(i: int, words: Callable[[list[str], int], str]) -> dict[str, Any]:
+    """A word of praise between two names: who praises whom is said by what stands before it."""
+    one, other = ("<e1>{}</e1>", "<e2>{}</e2>")[:: 1 if i % 2 else -1]
+    verb = words(GOOD if i % 3 else BAD, 1)
+    relation = ("praises(e1,e2)" if i % 2 else "praises(e2,e1)") if i % 3 else "Other"
+    text = (
+        f"{words(FILLER, 2)} {one.format(words(FILLER, 1))} {verb} {other.format(words(FILLER, 1))} {words(FILLER, 2)}"
+    )
+    return {"text": text, "relation": relation}
+
+
+def _answered(i: int, words: Callable[[list[str], int], str]) -> dict[str, Any]:
+    """A word of praise or of blame in a text of some windows; a fifth of the questions has none."""
+    said = words(BAD if i % 2 else GOOD, 1)
+    before, after = words(FILLER, i % 40), words(FILLER, 39 - i % 40)
+    context = f"{before} {said} {after}" if i % 5 else f"{before} {after}"
+    answers = [{"text": said, "start": len(before) + 1}] if i % 5 else []
+    return {"question": "what blame" if i % 2 else "what praise", "context": context, "answers": answers}
 
 
 def settings(row: Row, data: Path, run: Path, **train: Any) -> dict[str, Any]:
@@ -110,18 +142,16 @@ def settings(row: Row, data: Path, run: Path, **train: Any) -> dict[str, Any]:
     if row.verb == "pretrain":
         objective = {"max_length": 16, **row.more.get("objective", {})}
         return {**common, "data": {"train": str(data / row.text)}, "objective": objective}
-    ending = "tsv" if row.text == "text.txt" else row.text
-    rows = {name: str(data / f"{name}.{ending}") for name in ("train", "dev", "test")}
-    task = {"max_length": 16, **row.more.get("task", {"token_dropout": 0.1})}
-    return {**common, "data": rows, "task": task}
+    rows = {name: str(data / row.rows.format(name)) for name in ("train", "dev", "test")}
+    return {**common, "data": rows, "task": {"max_length": 16, **row.more.get("task", {"token_dropout": 0.1})}}
 
 
 def state(checkpoint: Path) -> dict[str, str]:
     """Everything that training goes on from, without the time: weights, optimiser, average, random states, cursor, counters."""
     found = {
-        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(checkpoint.iterdir())
-        if path.name not in ("manifest.json", "training.json")
+        str(path.relative_to(checkpoint)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(checkpoint.rglob("*"))
+        if path.is_file() and path.name not in ("manifest.json", "training.json")
     }
     progress = json.loads((checkpoint / "training.json").read_text())
     return {**found, "training.json": json.dumps({key: v for key, v in progress.items() if key != "seconds"})}

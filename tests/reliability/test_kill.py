@@ -190,7 +190,7 @@ def test_r9_one_writer(data: Path, tmp_path: Path, zygotes: list[Zygote], figure
         answer = zygotes[0].run(wanted, row.verb, tmp_path / "second")
         refused = answer["ended"] - began
         assert answer["status"] == 1
-        assert f"another process (pid {pid}) is using this run folder" in (tmp_path / "second/log").read_text()
+        assert f"another process (pid {pid}) is using this folder" in (tmp_path / "second/log").read_text()
         assert files.holder(run) == f"pid {pid}"
     finally:
         os.kill(pid, signal.SIGKILL)

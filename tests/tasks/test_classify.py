@@ -168,7 +168,7 @@ def test_thresholds_are_those_of_the_dev_rows(cutter: Tokenizer) -> None:
         assert tuned["labels"][label]["f1"] == pytest.approx(best)
 
 
-TEXTS = {"red": "red", "blue": "blue", "old": "old"}
+WORDS = ("red", "blue", "old")
 
 
 @pytest.fixture
@@ -178,10 +178,9 @@ def run(tmp_path: Path, small_folder: Path, monkeypatch: pytest.MonkeyPatch) -> 
     generator = np.random.default_rng(0)
     for part, count in (("train", 120), ("dev", 40), ("test", 40)):
         lines = []
-        for i in range(count):
-            chosen = sorted(generator.choice([*TEXTS], generator.integers(1, 4), replace=False))
-            text = " and ".join(TEXTS[each] for each in chosen)
-            lines.append(f"{text}\t{'|'.join(chosen)}\n")
+        for _ in range(count):
+            chosen = sorted(generator.choice(WORDS, generator.integers(1, 4), replace=False))
+            lines.append(f"{' and '.join(chosen)}\t{'|'.join(chosen)}\n")
         Path(f"{part}.tsv").write_text("text\tlabel\n" + "".join(lines))
     return tmp_path / "run"
 

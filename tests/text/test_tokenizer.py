@@ -3,7 +3,7 @@
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -98,6 +98,27 @@ def test_chunks_lose_no_token(made: Tokenizer, longest: int) -> None:
     for number, ids in enumerate(made.encode_all(LINES), 1):
         pieces = [row.ids[1:-1] for row in rows if row.line == number and row.ids is not None]
         assert np.concatenate([*pieces, ids[:0]]).tolist() == ids.tolist()
+
+
+@pytest.mark.parametrize("longest", [8, 9, 64])
+@pytest.mark.parametrize("marks", ["both", "none", "the last"])
+def test_unbroken_rows_say_every_token_once(made: Tokenizer, longest: int, marks: str) -> None:
+    """Each row begins with the last token of the row before; the signs stand at a document's ends."""
+    made.cls, made.sep = {"both": (made.cls, made.sep), "none": (None, None), "the last": (None, made.sep)}[marks]
+    documents = [
+        *filter(len, made.encode_all(LINES)),
+        *(np.arange(10, 10 + size, dtype=np.int32) for size in range(1, 70)),
+    ]
+    rows = made.chunks(documents, longest, "train", unbroken=True)
+    assert len({row.id for row in rows}) == len(rows)
+    before, after = ([] if id is None else [id] for id in (made.cls, made.sep))
+    for number, ids in enumerate(documents, 1):
+        parts = [row.ids.tolist() for row in rows if row.line == number and row.ids is not None]
+        assert all(len(part) == longest for part in parts[:-1]) and len(parts[-1]) <= longest
+        assert all(one[-1] == other[0] for one, other in pairwise(parts))
+        whole = [*before, *ids.tolist(), *after]
+        assert parts[0][:1] + [id for part in parts for id in part[1:]] == whole
+        assert len(parts) == 1 or len(parts[-1]) > 1  # none that says nothing
 
 
 def test_no_rows(made: Tokenizer) -> None:

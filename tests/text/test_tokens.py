@@ -79,14 +79,17 @@ def test_documents_are_those_of_the_text(text: Path, cutter: Tokenizer, folder: 
     assert [int(e.id) for e in parts["dev"]] == dev.tolist()
 
 
+@pytest.mark.parametrize("unbroken", [False, True])
 @pytest.mark.parametrize("longest", [8, 33, 128, 5000])
-def test_rows_and_batches_are_those_of_chunks(text: Path, cutter: Tokenizer, folder: Path, longest: int) -> None:
+def test_rows_and_batches_are_those_of_chunks(
+    text: Path, cutter: Tokenizer, folder: Path, longest: int, unbroken: bool
+) -> None:
     """The same rows in the same order, and so the same training batches, to the byte."""
     shards = tokens.load(folder)
     numbers, _ = shards.split()
     texts = sources.read_texts(text)
-    expected = cutter.chunks(cutter.encode_all(texts[i] for i in numbers), longest, "train")
-    rows = mixture.Rows(shards, numbers, longest, "train")
+    expected = cutter.chunks(cutter.encode_all(texts[i] for i in numbers), longest, "train", unbroken=unbroken)
+    rows = mixture.Rows(shards, numbers, longest, "train", unbroken=unbroken)
     assert lengths(rows).tolist() == lengths(expected).tolist()
     for ours, theirs in zip(rows, expected, strict=True):
         assert (ours.id, ours.file, ours.line, ours.texts) == (theirs.id, theirs.file, theirs.line, theirs.texts)

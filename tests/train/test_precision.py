@@ -15,7 +15,7 @@ from tests.families import CASES, Case
 from tests.models.test_contracts import fresh, heads_of, packed, rectangle, targets, types_of
 from tests.reliability.rows import ROWS, settings, write_data
 from tests.reliability.test_resume import stop_after
-from yanmo import checkpoint, machine, models
+from yanmo import checkpoint, models
 from yanmo.errors import Interrupted
 from yanmo.models import ModelSettings
 from yanmo.models.base import LANGUAGE, Memory
@@ -23,6 +23,7 @@ from yanmo.tasks import OBJECTIVES, make
 from yanmo.tasks.base import Loss
 from yanmo.text import tokenizer
 from yanmo.text.batches import Batch, Key
+from yanmo.train import precision as precision_of
 from yanmo.train.backward import mixed, plain
 
 CPU = torch.device("cpu")
@@ -109,10 +110,10 @@ def record(run: Path) -> dict[str, Any]:
 def test_auto_decides_by_what_the_machine_gains(
     gain: float, decided: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(machine, "gain", lambda: gain)
+    monkeypatch.setattr(precision_of, "gain", lambda: gain)
     metrics = pretrain(data, tmp_path / "auto", "auto")
     assert metrics["cost"]["precision"] == record(tmp_path / "auto")["precision"] == decided
-    assert machine.precision("auto", torch.device("mps")) == "float32"
+    assert precision_of.choose("auto", torch.device("mps")) == "float32"
     pretrain(data, tmp_path / "named", decided)
     weights = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("auto", "named")]
     assert weights[0] == weights[1]
@@ -121,7 +122,7 @@ def test_auto_decides_by_what_the_machine_gains(
 def test_the_probe_is_short_and_leaves_the_random_state() -> None:
     before, threads = torch.get_rng_state(), torch.get_num_threads()
     began = time.thread_time()
-    assert machine.gain.__wrapped__() > 0
+    assert precision_of.gain.__wrapped__() > 0
     assert time.thread_time() - began < 1
     assert torch.equal(torch.get_rng_state(), before) and torch.get_num_threads() == threads
 
@@ -135,10 +136,10 @@ def stopped(data: Path, run: Path, precision: str) -> None:
 
 def test_a_run_keeps_what_auto_became(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     """Also where another machine would decide otherwise. Naming a precision changes it, and is told."""
-    monkeypatch.setattr(machine, "gain", lambda: 4.0)
+    monkeypatch.setattr(precision_of, "gain", lambda: 4.0)
     stopped(data, tmp_path / "run", "auto")
     pretrain(data, tmp_path / "whole", "bfloat16")
-    monkeypatch.setattr(machine, "gain", lambda: 0.0)
+    monkeypatch.setattr(precision_of, "gain", lambda: 0.0)
     pretrain(data, tmp_path / "run", "auto")
     assert record(tmp_path / "run")["precision"] == "bfloat16"
     weights = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("run", "whole")]
@@ -157,5 +158,5 @@ def test_a_run_that_began_before_there_was_a_choice_stays_in_float32(
     content = record(tmp_path / "run")
     del content["precision"]
     (tmp_path / "run" / "yanmo.json").write_text(json.dumps(content))
-    monkeypatch.setattr(machine, "gain", lambda: 4.0)
+    monkeypatch.setattr(precision_of, "gain", lambda: 4.0)
     assert pretrain(data, tmp_path / "run", "auto")["cost"]["precision"] == "float32"

@@ -1,22 +1,23 @@
-"""`yanmo doctor [RUN] [--fix]`: what this machine can do, and what is wrong with a run."""
+"""`yanmo doctor [RUN] [--fix]`: what this machine can do, and what is wrong with a run, a model or an index."""
 
 import importlib.util
 import os
 import shutil
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field
 
-from yanmo import checkpoint, files, machine, runs
+from yanmo import checkpoint, files, index, machine, runs
 from yanmo.errors import YanmoError
 from yanmo.progress import console
 from yanmo.settings import Block, Words
 from yanmo.train import resume
 
 PACKAGES = ("yanmo", "torch", "numpy", "safetensors", "tokenizers", "scikit-learn")
-EXTRAS = {"samples": "snownlp", "track": "tensorboard"}
+EXTRAS = {"samples": "snownlp", "track": "tensorboard", "search": "bm25s"}
 
 
 class Settings(Block):
@@ -64,6 +65,8 @@ def _run(folder: Path, fix: bool) -> dict[str, Any]:
     """The state of a run or model folder: what is there, what is damaged, what was mended."""
     if not folder.is_dir():
         raise YanmoError(f"{folder}: no such folder")
+    if index.is_index(folder):
+        return _index(folder)
     begun, holder, removed = (folder / runs.SETTINGS).is_file(), files.holder(folder), []
     if fix:
         with files.lock(folder):  # which takes a stale lock over, and away
@@ -85,6 +88,15 @@ def _run(folder: Path, fix: bool) -> dict[str, Any]:
         "leftovers": [str(path) for path in files.partials(folder)],
         "removed": [str(path) for path in removed],
     }
+
+
+def _index(folder: Path) -> dict[str, Any]:
+    """The state of an index. What a killed change left goes with the next one."""
+    faults, known = files.changed(folder), {}
+    if not faults:
+        opened = index.load(folder)
+        known = {"documents": len(opened.documents), **asdict(opened.about)}
+    return {"state": "index", "held_by": files.holder(folder) or "nobody", **known, "faults": faults}
 
 
 def _checkpoints(folder: Path) -> tuple[list[str], list[str]]:

@@ -22,6 +22,7 @@ from yanmo.text.forms import FORMS
 from yanmo.text.sources import Data, Example
 from yanmo.text.tokenizer import TokenizerSettings
 from yanmo.train.settings import Train
+from yanmo.wording import in_a_sentence
 
 
 class Settings(runs.Common):
@@ -65,8 +66,9 @@ def command(words: Words[Settings]) -> dict[str, Any]:
         run.note(
             columns=asked.data.columns.model_dump(), parts={name: [*map(str, part)] for name, part in parts.items()}
         )
-        metrics, headline = fit.fit(job, run), task.headline or task.best
+        metrics = fit.fit(job, run)
         last = "test" if "test" in rows else "dev"
+        headline = task.headline or task.judged_by(rows[last])
 
         def answers(name: str) -> list[Answer]:
             with bar(f"scoring the {name} rows", len(prepared[name]), unit="rows") as advance:
@@ -116,6 +118,8 @@ def prepare(
         )
         task = make(asked.task, opened.tokenizer, labels or ())
         attach(opened.model, task, getattr(opened.config, opened.family.width))
+        if opened.folder is not None:
+            task.inherit(opened.folder)
         return Job(
             "fine-tuning",
             opened,
@@ -168,11 +172,7 @@ def verdict(metrics: dict[str, Any]) -> str:
     """One line: the score on the last split, its interval, and who won."""
     name = "test" if "test" in metrics else "dev"
     scores, key = metrics[name], report.headline(metrics)
-    told = [
-        f"{report.in_a_sentence(each)} {scores[each]:.4f}"
-        for each in dict.fromkeys(("accuracy", key))
-        if each in scores
-    ]
+    told = [f"{in_a_sentence(each)} {scores[each]:.4f}" for each in dict.fromkeys(("accuracy", key)) if each in scores]
     line = f"{name}: {scores['rows']:,} rows, {', '.join(told)}"
     if "interval" in scores:
         line += " [95% {:.4f} to {:.4f}]".format(*scores["interval"])
@@ -180,5 +180,5 @@ def verdict(metrics: dict[str, Any]) -> str:
         theirs = metrics["baseline"][rival][key]
         gap = scores[key] - theirs
         won = f"{gap:+.4f} against" if gap >= 0 else f"the baseline won: {gap:+.4f} against"
-        line += f"; {won} {theirs:.4f} of the best baseline ({report.in_a_sentence(rival)})"
+        line += f"; {won} {theirs:.4f} of the best baseline ({in_a_sentence(rival)})"
     return line

@@ -4,9 +4,7 @@ written. A masked model fills in the masks of a text. Without a model, with or w
 
 import itertools
 import json
-import os
 import random
-import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -73,7 +71,7 @@ def _is_model(word: str) -> bool:
         hub.parse(word)
     except SettingsError:
         return False
-    return not (_file(word) or _NAME.fullmatch(word))
+    return not (sources.is_file(word) or sources.is_name(word))
 
 
 def _poem(asked: Settings) -> Settings:
@@ -121,17 +119,10 @@ def _write(text: str) -> None:
 
 def _prompts(given: Sequence[str]) -> Iterator[str]:
     """Each word is a prompt, or a file of prompts where it names one."""
-    absent = [f"{word}: no such file" for word in given if _NAME.fullmatch(word) and not _file(word)]
+    absent = [f"{word}: no such file" for word in given if sources.is_name(word) and not sources.is_file(word)]
     gather(absent, "expected a prompt, or a file of prompts:", SettingsError)
     for word in given:
-        yield from sources.texts(Path(word)) if _file(word) else [word]
-
-
-def _file(word: str) -> bool:
-    return os.path.isfile(word)  # noqa: PTH113 (Path's raises for a long prompt)
-
-
-_NAME = re.compile(r"\S+\.(txt|jsonl?|csv|tsv|parquet)")  # what looks like a file's name
+        yield from sources.texts(Path(word)) if sources.is_file(word) else [word]
 
 
 def _lines() -> list[str]:

@@ -25,7 +25,7 @@ from yanmo.models import find
 from yanmo.progress import say
 from yanmo.settings import Block, put
 from yanmo.tasks import TASKS
-from yanmo.tasks.base import lengths
+from yanmo.tasks.base import OWN, Task, lengths
 from yanmo.text import corpus, sources, tokenizer
 from yanmo.text.clean import language
 from yanmo.text.recognise import Recognised
@@ -83,6 +83,13 @@ def classify(question: Question) -> Plan:
     )
 
 
+def _new(task: type[Task]) -> dict[str, float]:
+    """The rate of what a task adds to a model."""
+    if task.head != "base":
+        return {"task_head": 2.0}
+    return {} if task.own is Task.own else {OWN: 2.0}
+
+
 def supervised(question: Question, name: str, more: Mapping[str, tuple[Any, str]] = MappingProxyType({})) -> Plan:
     """Rows for a task of TASKS: a fresh model, or a given one fine-tuned. more: settings of this task -> (value, why)."""
     task = TASKS[name][1]
@@ -97,7 +104,7 @@ def supervised(question: Question, name: str, more: Mapping[str, tuple[Any, str]
             **{key: value for key, (value, _) in more.items()},
             "train.batch_tokens": 2048,
             "train.lr": 5e-4,
-            "train.rates": {"embeddings.ngrams": 4.0, "task_head": 2.0},
+            "train.rates": {"embeddings.ngrams": 4.0, **_new(task)},
             "train.warmup": 0.1,
             "train.average": 0.98,
             "train.evaluations": 5,
@@ -128,7 +135,7 @@ def supervised(question: Question, name: str, more: Mapping[str, tuple[Any, str]
             asked, labels = finetune.settled(
                 _settings(finetune.Settings, {**keys, "data": data, "machine": question.machine}, size), rows
             )
-            facts["labels"] = dict(sorted(counts.items())) if labels else {}
+            facts["labels"] = {label: counts[label] for label in labels or () if counts[label]}
             return finetune.prepare(
                 asked, rows, labels, Path(folder) / "run", resuming=False, device=machine.prepare(question.machine)
             )
@@ -180,6 +187,11 @@ PLANS: dict[str, Callable[[Question], Plan]] = {
     "classify": classify,
     "match": classify,
     "tag": partial(supervised, name="tag"),
+    "rate": partial(supervised, name="rate"),
+    "relate": partial(supervised, name="relate"),
+    "read": partial(supervised, name="answer"),
+    "pairs": partial(supervised, name="embed"),
+    "rank": partial(supervised, name="rerank"),
     "texts": texts,
 }
 # what rows with labels may be for, in words
@@ -257,7 +269,7 @@ def _longest(cutter: Tokenizer, rows: Sequence[sources.Example], most: int) -> t
     sizes = np.array([2 + sum(map(len, cutter.encode_all(row.texts))) for row in rows[:2000]])
     needed = int(np.percentile(sizes, 99))
     longest = min(most, max(32, -(-needed // 16) * 16))
-    return longest, f"tokens; {(sizes <= longest).mean():.0%} of the rows fit, longer ones are cut"
+    return longest, f"tokens; {(sizes <= longest).mean():.0%} of the rows fit"
 
 
 def _sample(paths: Sequence[Path]) -> tuple[list[str], int, int]:
@@ -297,7 +309,8 @@ def _plan(
         "data.train": (question.path, ""),
     }
     if verb == "finetune" and names:
-        others = [name for name in question.seen.present if name not in names.values()]
+        whole = question.seen.kind in ("relate", "read")  # forms that know more columns than these
+        others = [name for name in question.seen.present if name not in names.values() and not whole]
         first["data.columns"] = (names, f"not used: {', '.join(others)}" if others else "")
     measured = {"size": chosen.size, "tokens_per_second": round(chosen.rate), "passes": round(chosen.passes, 1)}
     kept = {"format": question.seen.format, "encoding": question.seen.encoding}

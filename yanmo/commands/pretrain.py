@@ -152,7 +152,7 @@ def prepare(
             more=kind.tokens,
         )
         task: Any = make(objective, opened.tokenizer)
-        rows, held_out = text.rows(opened.tokenizer, task.row_length)
+        rows, held_out = text.rows(opened.tokenizer, task.row_length, task.unbroken)
     return Job(
         "pre-training",
         opened,

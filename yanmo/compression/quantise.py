@@ -13,6 +13,7 @@ from torch import nn
 
 from yanmo.errors import ModelError, gather
 from yanmo.nn.kernels.quantised import QuantisedLinear
+from yanmo.nn.linear import is_linear
 from yanmo.nn.surgery import swap
 from yanmo.tasks.base import OWN
 
@@ -23,15 +24,13 @@ def quantise(model: nn.Module, keep: Collection[str] = ()) -> list[str]:
     """Replace the model's linear layers, in place, by quantised ones; return their dotted names.
 
     Kept as they are: the layers named in `keep`, and those whose weight another module shares (an output layer tied to
-    the embedding), for a rounded copy would cost memory and break the tie. Only nn.Linear itself is replaced: who
-    derives from it may use its weight in another way. ModelError for a name in `keep` that is no linear layer, for a
-    weight that is not finite, and when nothing is left to replace.
+    the embedding), for a rounded copy would cost memory and break the tie. ModelError for a name in `keep`
+    that is no linear layer, for a weight that is not finite, and when nothing is left to replace.
     """
     linear = {
         name: module
         for name, module in model.named_modules()
-        if type(module) is nn.Linear
-        and not name.startswith(f"{OWN}.")  # a task's own layers are kept apart from the model's
+        if is_linear(module) and not name.startswith(f"{OWN}.")  # a task's own layers are kept apart from the model's
     }
     unknown = [repr(name) for name in keep if name not in linear]
     gather(unknown, "these layers can't be kept, for the model has no linear layer of that name:", ModelError)

@@ -11,8 +11,8 @@ from yanmo import checkpoint, evaluation, settings
 from yanmo.checkpoint import Checkpoint
 from yanmo.engine.writing import FILLS, Filler, Generation, Piece, Writer
 from yanmo.errors import ModelError
-from yanmo.models import sentence
 from yanmo.models.base import BY_TOKEN, LANGUAGE, Memory, Model
+from yanmo.tasks import sentence
 from yanmo.tasks.base import Answer, Task, lengths
 from yanmo.text.batches import Batch, Key, Run, once, pack
 from yanmo.text.chat import Messages

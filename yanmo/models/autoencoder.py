@@ -20,6 +20,7 @@ from yanmo.models.base import Config, Family, Memory, task_logits
 from yanmo.models.hf import Rule, Same
 from yanmo.nn import init
 from yanmo.nn.embedding import Growth
+from yanmo.nn.linear import Linear
 from yanmo.text.batches import Batch, Run
 
 
@@ -141,8 +142,8 @@ class Autoencoder(nn.Module):
         reader: Any = family.module(own, str(_reads(family)))
         reader.task_head = None
         self.encoder: Any = reader
-        self.mean = nn.Linear(config.hidden_size, config.latent_size)
-        self.spread = nn.Linear(config.hidden_size, config.latent_size) if config.variational else None
+        self.mean = Linear(config.hidden_size, config.latent_size)
+        self.spread = Linear(config.hidden_size, config.latent_size) if config.variational else None
         self.decoder: Any = None
         self.task_head: nn.Module | None = None
         if head == "seq2seq":
@@ -151,7 +152,7 @@ class Autoencoder(nn.Module):
             self.attends = kind == "seq2seq"
             self.decoder = family.module(own, str(kind))
             self.embedding = family.embedding.removesuffix(".weight")
-            self.opening = nn.Linear(config.latent_size, getattr(own, family.width))
+            self.opening = Linear(config.latent_size, getattr(own, family.width))
 
     def encode(self, run: Run) -> Tensor:
         result: Tensor = self.encoder.hidden(Batch(run))

@@ -17,6 +17,7 @@ from yanmo.models.bert import Bert, BertConfig
 from yanmo.models.hf import Rule, Same
 from yanmo.nn.embedding import Growth, NgramEmbedding, learn_ngrams
 from yanmo.nn.heads import RowHead
+from yanmo.nn.linear import Linear
 from yanmo.text.batches import Run
 
 
@@ -46,7 +47,7 @@ class Ngrams(nn.Module):
             NgramEmbedding(size, config.ngram_rows, config.vocab_size, config.ngram_width)
             for size in config.ngram_sizes
         )
-        self.projection = nn.Linear(config.ngram_width, config.hidden_size, bias=False)
+        self.projection = Linear(config.ngram_width, config.hidden_size, bias=False)
         self.dropout = config.ngram_dropout
 
     def forward(self, run: Run) -> Tensor:

@@ -20,6 +20,7 @@ from yanmo.nn.cache import KeyValues
 from yanmo.nn.embedding import Growth
 from yanmo.nn.feedforward import ACTIVATIONS, FeedForward
 from yanmo.nn.heads import LanguageHead
+from yanmo.nn.linear import Linear
 from yanmo.nn.residual import Residual
 from yanmo.text.batches import Batch, Run
 
@@ -73,8 +74,8 @@ class Attention(nn.Module):
 
     def __init__(self, config: Gpt2Config, number: int) -> None:
         super().__init__()
-        self.projection = nn.Linear(config.n_embd, 3 * config.n_embd)
-        self.output = nn.Linear(config.n_embd, config.n_embd)
+        self.projection = Linear(config.n_embd, 3 * config.n_embd)
+        self.output = Linear(config.n_embd, config.n_embd)
         self.heads, self.dropout = config.n_head, config.attn_pdrop
         self.scale = (config.n_embd // config.n_head) ** -0.5 if config.scale_attn_weights else 1.0
         if config.scale_attn_by_inverse_layer_idx:

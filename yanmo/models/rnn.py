@@ -20,6 +20,7 @@ from yanmo.models.hf import Rule, Same
 from yanmo.nn import init
 from yanmo.nn.embedding import Growth
 from yanmo.nn.heads import LanguageHead, RowHead, TokenHead
+from yanmo.nn.linear import Linear
 from yanmo.nn.recurrent import CELLS, Carried, GlobalAttention, Recurrent, begin_cell
 from yanmo.text.batches import Batch, Run
 
@@ -69,7 +70,7 @@ class NextToken(nn.Module):
     def __init__(self, config: RnnConfig) -> None:
         super().__init__()
         width, inner, tied = config.hidden_size, config.embedding_size, config.tie_word_embeddings
-        self.projection = nn.Linear(width, inner, bias=False) if tied and inner not in (None, width) else nn.Identity()
+        self.projection = Linear(width, inner, bias=False) if tied and inner not in (None, width) else nn.Identity()
         self.head = LanguageHead(width, config.vocab_size, tied=tied, bias=True)
 
     def forward(self, hidden: Tensor, embedding: Tensor) -> Tensor:
@@ -148,7 +149,7 @@ class RnnSeq2Seq(nn.Module):
         self.word = words(config)
         self.rnn = layers(config, bidirectional=config.bidirectional)
         self.decoder = layers(config, bidirectional=False)
-        self.first = nn.Linear(config.hidden_size, config.num_hidden_layers * config.hidden_size)
+        self.first = Linear(config.hidden_size, config.num_hidden_layers * config.hidden_size)
         self.attention = GlobalAttention(config.hidden_size)
         self.language = NextToken(config)
         self.task_head = None

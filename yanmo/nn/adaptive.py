@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from yanmo.nn.linear import linear
+
 
 def table_names(clusters: int, division: int) -> list[str]:
     """A table a cluster, one for all where nothing is divided. The last is named so: it is the one that grows with the vocabulary."""
@@ -72,7 +74,7 @@ class AdaptiveEmbedding(nn.Module):
 
     def _projected(self, cluster: int, vectors: Tensor) -> Tensor:
         projection = self.projection(cluster)
-        return vectors if projection is None else F.linear(vectors, projection)
+        return vectors if projection is None else linear(vectors, projection)
 
 
 class AdaptiveSoftmax(nn.Module):
@@ -129,4 +131,4 @@ class AdaptiveSoftmax(nn.Module):
             weight, bias = torch.cat([weight, self.cluster_weight]), torch.cat([bias, self.cluster_bias])
         own = self.projections[str(number)].get_parameter("weight") if str(number) in self.projections else None
         projection = embedding.projection(number) if own is None else own
-        return F.linear(hidden if projection is None else hidden @ projection, weight, bias)
+        return linear(hidden if projection is None else linear(hidden, projection.t()), weight, bias)

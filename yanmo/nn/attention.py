@@ -9,7 +9,7 @@ Source: Vaswani et al. 2017, section 3.2; grouped heads: Ainslie et al. 2023.
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import lru_cache
 from itertools import pairwise
 from typing import Any
@@ -17,6 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from yanmo.nn.linear import Linear
 
 Past = Callable[..., Tensor]  # (q, k, v, *, bias, scale, window) -> the mix: one layer of a `cache.KeyValues`
 Recall = Callable[..., Tensor]  # (q, *, scale) -> the mix with the keys and values of a memory that it keeps
@@ -172,14 +174,38 @@ def _rectangle(
 
 
 def _kernel(q: Tensor, k: Tensor, v: Tensor, allowed: Tensor | None, **how: Any) -> Tensor:
-    """torch's own. In a mixed run on a processor it stays float32: its backward takes four times as long in bfloat16 (torch 2.13), more
-    than the run's other products gain."""
-    if q.device.type != "cpu" or not torch.is_autocast_enabled("cpu"):
+    """torch's own; for short rows on a processor the textbook's products. In a mixed run on a processor it stays float32: its backward
+    takes four times as long in bfloat16 (torch 2.13), more than the run's other products gain."""
+    if q.device.type != "cpu":
         return F.scaled_dot_product_attention(q, k, v, allowed, **how)
-    if allowed is not None and allowed.dtype != torch.bool:
-        allowed = allowed.float()
-    with torch.autocast("cpu", enabled=False):
-        return F.scaled_dot_product_attention(q.float(), k.float(), v.float(), allowed, **how)
+    mixed = torch.is_autocast_enabled("cpu")
+    if mixed:
+        q, k, v = q.float(), k.float(), v.float()
+        if allowed is not None and allowed.dtype != torch.bool:
+            allowed = allowed.float()
+    with torch.autocast("cpu", enabled=False) if mixed else nullcontext():
+        if allowed is None and max(q.shape[-2], k.shape[-2]) <= _SHORT and not how["enable_gqa"]:
+            return _products(q, k, v, how["is_causal"], how["scale"], how["dropout_p"])
+        return F.scaled_dot_product_attention(q, k, v, allowed, **how)
+
+
+_SHORT = 64  # tokens; up to here the fused kernel takes longer than the products that it saves (torch 2.13)
+
+
+def _products(q: Tensor, k: Tensor, v: Tensor, causal: bool, scale: float | None, dropout: float) -> Tensor:
+    """(b, h, l, d), (b, h, s, d) twice -> (b, h, l, d), by one product after another; with causal, l = s."""
+    flat_q, flat_k, flat_v = (x.flatten(0, 1) for x in (q, k, v))
+    added = _ahead(q.shape[-2], q.dtype) if causal else q.new_zeros(())
+    scale = 1 / math.sqrt(q.shape[-1]) if scale is None else scale
+    shares = torch.baddbmm(added, flat_q, flat_k.transpose(1, 2), beta=int(causal), alpha=scale).softmax(-1)
+    return torch.bmm(F.dropout(shares, dropout, training=dropout > 0), flat_v).view(*q.shape[:-1], v.shape[-1])
+
+
+@lru_cache(maxsize=128)
+def _ahead(size: int, dtype: torch.dtype) -> Tensor:
+    """(size, size): -inf where a key stands behind its query, else 0."""
+    with torch.inference_mode(False):  # kept for training too, whoever asks first
+        return torch.full((size, size), -math.inf, dtype=dtype).triu(1)
 
 
 def _plain(q: Tensor, k: Tensor, v: Tensor, allowed: Tensor | None, scale: float | None, dropout: float) -> Tensor:
@@ -220,10 +246,10 @@ class SelfAttention(nn.Module):
     ) -> None:
         super().__init__()
         self.heads, self.groups, size = heads, groups or heads, head_width or width // heads
-        self.query = nn.Linear(width, heads * size, bias=bias)
-        self.key = nn.Linear(width, self.groups * size, bias=bias)
-        self.value = nn.Linear(width, self.groups * size, bias=bias)
-        self.output = nn.Linear(heads * size, width, bias=bias if output_bias is None else output_bias)
+        self.query = Linear(width, heads * size, bias=bias)
+        self.key = Linear(width, self.groups * size, bias=bias)
+        self.value = Linear(width, self.groups * size, bias=bias)
+        self.output = Linear(heads * size, width, bias=bias if output_bias is None else output_bias)
         self.query_norm = norm(size) if norm else nn.Identity()
         self.key_norm = norm(size) if norm else nn.Identity()
         self.dropout, self.causal, self.window, self.scale = dropout, causal, window, scale
@@ -278,10 +304,10 @@ class CrossAttention(nn.Module):
     ) -> None:
         super().__init__()
         self.heads, size = heads, head_width or width // heads
-        self.query = nn.Linear(width, heads * size, bias=bias)
-        self.key = nn.Linear(width, heads * size, bias=bias)
-        self.value = nn.Linear(width, heads * size, bias=bias)
-        self.output = nn.Linear(heads * size, width, bias=bias)
+        self.query = Linear(width, heads * size, bias=bias)
+        self.key = Linear(width, heads * size, bias=bias)
+        self.value = Linear(width, heads * size, bias=bias)
+        self.output = Linear(heads * size, width, bias=bias)
         self.dropout, self.scale = dropout, scale
 
     def keep(self, memory: Tensor) -> tuple[Tensor, Tensor]:

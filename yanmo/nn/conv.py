@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from yanmo.nn.feedforward import ACTIVATIONS
+from yanmo.nn.linear import Linear
 from yanmo.nn.recurrent import Carried
 
 Past = Callable[[Tensor, int], tuple[Tensor, Tensor]]  # `after`, of one layer of a call: (x, reach)
@@ -41,7 +42,7 @@ class NeighbourConv(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(torch.empty(kernel, width))
         self.norm = nn.LayerNorm(width, eps=epsilon)
-        self.output = nn.Linear(width, width)
+        self.output = Linear(width, width)
         self.activation = ACTIVATIONS[activation]
 
     def forward(self, x: Tensor, *, row_of: Tensor) -> Tensor:

@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from yanmo.nn.feedforward import ACTIVATIONS
+from yanmo.nn.linear import Linear, linear
 
 
 def _mean_and_largest(hidden: Tensor, starts: Tensor, ends: Tensor) -> Tensor:
@@ -32,7 +32,7 @@ class Pooler(nn.Module):
     def __init__(self, width: int, activation: str = "tanh", dropout: float = 0.0) -> None:
         super().__init__()
         self.dropout = nn.Dropout(dropout)
-        self.dense = nn.Linear(width, width)
+        self.dense = Linear(width, width)
         self.activation = ACTIVATIONS[activation]
 
     def forward(self, state: Tensor) -> Tensor:
@@ -56,7 +56,7 @@ class RowHead(nn.Module):
         self.place = PLACES[place]
         self.pool = pool or nn.Identity()
         self.dropout = nn.Dropout(dropout)
-        self.output = nn.Linear(2 * width if place == "mean_max" else width, classes, bias=bias)
+        self.output = Linear(2 * width if place == "mean_max" else width, classes, bias=bias)
 
     def forward(self, hidden: Tensor, starts: Tensor, ends: Tensor) -> Tensor:
         result: Tensor = self.output(self.dropout(self.pool(self.place(hidden, starts, ends))))
@@ -69,7 +69,7 @@ class TokenHead(nn.Module):
     def __init__(self, width: int, classes: int, *, dropout: float = 0.0, bias: bool = True) -> None:
         super().__init__()
         self.dropout = nn.Dropout(dropout)
-        self.output = nn.Linear(width, classes, bias=bias)
+        self.output = Linear(width, classes, bias=bias)
 
     def forward(self, hidden: Tensor, starts: Tensor, ends: Tensor) -> Tensor:
         result: Tensor = self.output(self.dropout(hidden))
@@ -86,11 +86,11 @@ class LanguageHead(nn.Module):
 
     def __init__(self, width: int, vocabulary: int, *, tied: bool, bias: bool = False) -> None:
         super().__init__()
-        self.output = None if tied else nn.Linear(width, vocabulary, bias=False)
+        self.output = None if tied else Linear(width, vocabulary, bias=False)
         self.bias = nn.Parameter(torch.zeros(vocabulary)) if bias else None
 
     def forward(self, hidden: Tensor, embedding: Tensor) -> Tensor:
-        return F.linear(hidden, embedding if self.output is None else self.output.weight, self.bias)
+        return linear(hidden, embedding if self.output is None else self.output.weight, self.bias)
 
 
 class MaskedHead(nn.Module):
@@ -99,7 +99,7 @@ class MaskedHead(nn.Module):
 
     def __init__(self, width: int, vocabulary: int, activation: str, epsilon: float, *, tied: bool) -> None:
         super().__init__()
-        self.dense = nn.Linear(width, width)
+        self.dense = Linear(width, width)
         self.activation = ACTIVATIONS[activation]
         self.norm = nn.LayerNorm(width, eps=epsilon)
         self.decoder = LanguageHead(width, vocabulary, tied=tied, bias=True)

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from torch.nn.utils.rnn import PackedSequence, pad_sequence
 
 from yanmo.nn.attention import attend
+from yanmo.nn.linear import Linear
 
 CELLS: dict[str, type[nn.LSTM] | type[nn.GRU]] = {"lstm": nn.LSTM, "gru": nn.GRU}
 
@@ -176,8 +177,8 @@ class GlobalAttention(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.key = nn.Linear(width, width, bias=False)
-        self.mix = nn.Linear(2 * width, width, bias=False)
+        self.key = Linear(width, width, bias=False)
+        self.mix = Linear(2 * width, width, bias=False)
 
     def remember(self, states: Tensor, lengths: Sequence[int]) -> tuple[Tensor, ...]:
         """The states of all sources, packed -> keys (b, s, width), values (b, s, width) and where they are, (b, s)."""

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from yanmo.nn.attention import attend
+from yanmo.nn.linear import Linear
 
 
 def sinusoids(before: int, after: int, width: int, *, clamp: int, like: Tensor) -> Tensor:
@@ -76,11 +77,11 @@ class RelativeAttention(nn.Module):
     def __init__(self, width: int, heads: int, head_width: int, *, dropout: float = 0.0) -> None:
         super().__init__()
         self.heads, self.scale, self.dropout = heads, head_width**-0.5, dropout
-        self.query = nn.Linear(width, heads * head_width, bias=False)
-        self.key = nn.Linear(width, heads * head_width, bias=False)
-        self.value = nn.Linear(width, heads * head_width, bias=False)
-        self.distance = nn.Linear(width, heads * head_width, bias=False)
-        self.output = nn.Linear(heads * head_width, width, bias=False)
+        self.query = Linear(width, heads * head_width, bias=False)
+        self.key = Linear(width, heads * head_width, bias=False)
+        self.value = Linear(width, heads * head_width, bias=False)
+        self.distance = Linear(width, heads * head_width, bias=False)
+        self.output = Linear(heads * head_width, width, bias=False)
 
     def forward(
         self,

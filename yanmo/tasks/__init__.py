@@ -1,13 +1,15 @@
 """Tasks: batch + model -> loss, answers, scores. One file each; a new one adds a line to a table below."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import Annotated, Any, Union
 
 from pydantic import Discriminator, Tag, ValidationError
 
 from yanmo.errors import ModelError, SettingsError, brief
 from yanmo.models.base import Family
-from yanmo.tasks import classify, tag
+from yanmo.tasks import answer, classify, embed, rate, relate, rerank, sentence, tag
 from yanmo.tasks.base import Task
 from yanmo.tasks.objectives import causal, combined, denoise, masked, permutation, sentences, span
 from yanmo.text.tokenizer import Tokenizer
@@ -24,16 +26,36 @@ OBJECTIVES: dict[str, tuple[Any, Any]] = {
     "combined": (combined.Settings, combined.Combined),
 }
 # name -> (settings, what is made of settings, tokeniser and labels)
-TASKS: dict[str, tuple[Any, Any]] = {"classify": (classify.Settings, classify.Classify), "tag": (tag.Settings, tag.Tag)}
+TASKS: dict[str, tuple[Any, Any]] = {
+    "classify": (classify.Settings, classify.Classify),
+    "rate": (rate.Settings, rate.Rate),
+    "relate": (relate.Settings, relate.Relate),
+    "tag": (tag.Settings, tag.Tag),
+    "answer": (answer.Settings, answer.Answering),
+    "embed": (embed.Settings, embed.Embed),
+    "rerank": (rerank.Settings, rerank.Rerank),
+}
 # The record of the task that a folder of another tool is made for: (kind of its head, config.json's problem_type) -> record.
 FOREIGN: dict[tuple[str, str | None], Mapping[str, Any]] = {
     ("classify", None): {"name": "classify"},
     ("classify", "single_label_classification"): {"name": "classify"},
-    ("tag", None): {"name": "tag"},
+    ("classify", "regression"): {"name": "rate", "levels": []},
     ("classify", "multi_label_classification"): {"name": "classify", "several": True},
+    ("tag", None): {"name": "tag"},
+    ("span", None): {"name": "answer"},
 }
 # What a family learns by, its own objective first, where that is not all that its heads admit in the order above.
 OWN = {"t5": ("span", "denoise"), "mt5": ("span", "denoise"), "yanmo-autoencoder": ("denoise",)}
+
+
+def foreign(folder: Path, head: str, problem: str | None, labels: int) -> Mapping[str, Any] | None:
+    """The record of the task that a folder of another tool is made for; None where it is for none that is known."""
+    if head != "classify" and (folder / sentence.FILE).is_file():
+        with suppress(ModelError):  # which `Engine.embed` says
+            return embed.recorded(sentence.read(folder))
+    if (head, problem, labels) == ("classify", None, 1):  # a CrossEncoder of sentence-transformers
+        return {"name": "rerank"}
+    return FOREIGN.get((head, problem))
 
 
 def objectives_of(family: Family) -> list[str]:

@@ -7,6 +7,7 @@ Task, and says only what is different with it.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -17,6 +18,7 @@ from yanmo.models.base import Model
 from yanmo.settings import Block
 from yanmo.text.batches import Batch, Drawn, Key
 from yanmo.text.sources import Example
+from yanmo.text.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,17 @@ class Task(Protocol):
     def own(self, width: int) -> nn.Module | None:
         """Parameters of the task's own, trained with the model's, whose states have this width."""
         return None
+
+    def inherit(self, folder: Path) -> None:
+        """Take over what the folder of the model that training begins with says of this task. Raises ModelError."""
+
+    def files(self, width: int) -> Mapping[str, str]:
+        """Name -> content of what other tools read of this task beside a model whose states have this width."""
+        return {}
+
+    def judged_by(self, examples: Sequence[Example]) -> str:
+        """`best` of these rows, where another score is possible of others."""
+        return self.best
 
     def prepare(self, examples: Sequence[Example]) -> list[Example]:
         """Tokenise, once. Faults in the rows (an unknown label) are gathered into one DataError."""
@@ -126,6 +139,16 @@ def lengths(examples: Sequence[Example]) -> np.ndarray:
 def ids_of(examples: Sequence[Example]) -> list[np.ndarray]:
     """The token ids of prepared examples."""
     return [example.ids for example in examples if example.ids is not None]
+
+
+def hide(rows: list[np.ndarray], share: float, key: Key | None, tokenizer: Tokenizer) -> list[np.ndarray]:
+    """Rows of ids with a share of their tokens behind [MASK], none of the special ones; all randomness comes from `key`. As they were
+    where there is no key or no [MASK]."""
+    if key is None or not share or tokenizer.mask is None:
+        return rows
+    ids = np.concatenate(rows)
+    hidden = (key.generator().random(len(ids)) < share) & ~np.isin(ids, tokenizer.special)
+    return np.split(np.where(hidden, tokenizer.mask, ids), np.cumsum([len(row) for row in rows])[:-1])
 
 
 def better(best: str, new: Scores, old: Scores | None) -> bool:

@@ -19,7 +19,7 @@ from yanmo.models.base import Model
 from yanmo.progress import say
 from yanmo.settings import Block
 from yanmo.tasks import linear
-from yanmo.tasks.base import Answer, Loss, Scores, Task, ids_of
+from yanmo.tasks.base import Answer, Loss, Scores, Task, hide, ids_of
 from yanmo.tasks.linear import LinearEvidence
 from yanmo.tasks.metrics.calibration import calibration
 from yanmo.tasks.metrics.classification import classification, confusion, matthews
@@ -68,7 +68,6 @@ class Classify(Task):
         if self.several:  # whatever the thresholds will be
             self.best, self.headline = "average_precision", "macro_f1"
         self.problem = "multi_label_classification" if self.several else "single_label_classification"
-        self.ordinary = ~np.isin(np.arange(tokenizer.size), tokenizer.special)
         self.evidence: LinearEvidence | None = None
         self.thresholds = torch.full((len(self.labels),), 0.5)
         self.numbers = {label: number for number, label in enumerate(labels)}
@@ -123,17 +122,7 @@ class Classify(Task):
 
     def batch(self, examples: Sequence[Example], key: Key | None) -> Batch:
         labelled = all(e.labels for e in examples)
-        rows = ids_of(examples)
-        if key is not None and self.settings.token_dropout and self.tokenizer.mask is not None:
-            generator = key.generator()
-            rows = [
-                np.where(
-                    (generator.random(len(row)) < self.settings.token_dropout) & self.ordinary[row],
-                    self.tokenizer.mask,
-                    row,
-                )
-                for row in rows
-            ]
+        rows = hide(ids_of(examples), self.settings.token_dropout, key, self.tokenizer)
         evidence = None
         if key is None and self.evidence is not None:
             evidence = self.evidence.margins([" ".join(e.texts) for e in examples])

@@ -99,7 +99,7 @@ class Batch:
     source: Run
     target: Run | None = None  # the second run of an encoder-decoder
     labels: Tensor | None = None  # what the task compares with
-    evidence: Tensor | None = None  # (rows, classes) what a task knows beside the model
+    evidence: Tensor | None = None  # what a task knows beside the model, of each row or token
     select: Tensor | None = None  # (n,) the token positions whose logits the task wants; None means all
     rows: tuple[str, ...] = ()  # the examples' ids
     examples: tuple[Example, ...] = ()  # themselves, where a task's answers speak of their words

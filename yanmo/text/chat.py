@@ -85,9 +85,10 @@ def read(folder: Path) -> Chat | None:
     return Chat(template, {key: token for key, token in tokens.items() if isinstance(token, str)})
 
 
-def contents(cutter: Tokenizer, ids: Mapping[str, Any], chat: Chat | None) -> dict[str, str]:
+def contents(cutter: Tokenizer, ids: Mapping[str, Any], chat: Chat | None, *, segments: bool = False) -> dict[str, str]:
     """The files of a Hugging Face folder that hold its tokeniser and template, name -> text. ids: a config's keys, which may name the
-    tokens that begin and end a text."""
+    tokens that begin and end a text. segments: does the model tell the texts of a pair apart? Then `transformers` is told to say which is
+    which."""
     special = {name: ids.get(f"{name}_token_id") for name in ("bos", "eos")}
     special |= {"pad": cutter.pad, "unk": cutter.unknown, "cls": cutter.cls, "sep": cutter.sep, "mask": cutter.mask}
     named = {f"{name}_token": cutter.inner.id_to_token(id) for name, id in special.items() if isinstance(id, int)}
@@ -95,6 +96,7 @@ def contents(cutter: Tokenizer, ids: Mapping[str, Any], chat: Chat | None) -> di
         "tokenizer_class": "PreTrainedTokenizerFast",
         **{name: token for name, token in named.items() if token is not None},
         **(chat.tokens if chat else {}),
+        **({"model_input_names": ["input_ids", "token_type_ids", "attention_mask"]} if segments else {}),
     }
     found = {tokenizer.FILE: cutter.content(), CONFIG: files.to_json(config)}
     return {**found, FILE: chat.template} if chat else found

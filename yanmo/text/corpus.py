@@ -45,7 +45,8 @@ class Corpus:
     documents: Callable[[Tokenizer], Sequence[np.ndarray]]  # the texts' token ids, encoded once; of shards a beginning
     inputs: dict[str, str]  # file -> sha256
     language: str
-    rows: Callable[[Tokenizer, int], tuple[Sequence[Example], Sequence[Example]]]  # to train on and to score, by length
+    # (tokeniser, tokens of a row, unbroken: see `chunks.Cut`) -> rows to train on and to score
+    rows: Callable[[Tokenizer, int, bool], tuple[Sequence[Example], Sequence[Example]]]
 
 
 _FEW = "too few texts to hold some out (a line is a text: each document or paragraph on one of its own). Give data.dev=FILE or more text"
@@ -105,11 +106,11 @@ def _read_texts(paths: Sequence[Path], apart: Sequence[Path]) -> Corpus:
     def documents(tokeniser: Tokenizer) -> Sequence[np.ndarray]:
         return tokeniser.encode_all(train)
 
-    def rows(tokeniser: Tokenizer, longest: int) -> tuple[Sequence[Example], Sequence[Example]]:
-        train_rows = tokeniser.chunks(documents(tokeniser), longest, "train")
+    def rows(tokeniser: Tokenizer, longest: int, unbroken: bool) -> tuple[Sequence[Example], Sequence[Example]]:
+        train_rows = tokeniser.chunks(documents(tokeniser), longest, "train", unbroken=unbroken)
         if apart:
-            return train_rows, _dev_rows(apart, tokeniser, longest)
-        return train_rows, tokeniser.chunks(tokeniser.encode_each(dev), longest, "dev")
+            return train_rows, _dev_rows(apart, tokeniser, longest, unbroken)
+        return train_rows, tokeniser.chunks(tokeniser.encode_each(dev), longest, "dev", unbroken=unbroken)
 
     return Corpus(train, documents, sources.hashes(paths) | _inputs_of_dev(apart), language(train), rows)
 
@@ -122,17 +123,20 @@ def _read_shards(folders: Sequence[Path], apart: Sequence[Path], weights: Sequen
     spoken = language([corpora[0].tokenizer.decode(ids.tolist()) for ids in sample])
     beginning = [ids for each, (train, _) in zip(corpora, parts, strict=True) for ids in each.first(train, _LEARNT)]
 
-    def rows(tokeniser: Tokenizer, longest: int) -> tuple[Sequence[Example], Sequence[Example]]:
+    def rows(tokeniser: Tokenizer, longest: int, unbroken: bool) -> tuple[Sequence[Example], Sequence[Example]]:
         for each in corpora:
             each.check(tokeniser)
         made = [
-            [mixture.Rows(each, numbers, longest, name) for name, numbers in zip(("train", "dev"), part, strict=True)]
+            [
+                mixture.Rows(each, numbers, longest, name, unbroken=unbroken)
+                for name, numbers in zip(("train", "dev"), part, strict=True)
+            ]
             for each, part in zip(corpora, parts, strict=True)
         ]
         train, dev = ([rows for rows in each if len(rows)] for each in zip(*made, strict=True))
         if len(train) < len(corpora) or not (dev or apart):
             raise DataError(f"{folders[0]}: {_FEW}")
-        held_out = _dev_rows(apart, tokeniser, longest) if apart else _joined(dev, [1.0] * len(dev))
+        held_out = _dev_rows(apart, tokeniser, longest, unbroken) if apart else _joined(dev, [1.0] * len(dev))
         return _joined(train, weights or [int(each.lengths.sum()) for each in train]), held_out
 
     return Corpus((), lambda _: beginning, inputs | _inputs_of_dev(apart), spoken, rows)
@@ -142,13 +146,13 @@ def _joined(rows: Sequence[mixture.Rows], weights: Sequence[float]) -> Sequence[
     return rows[0] if len(rows) == 1 else mixture.Mixture(dict(zip(rows, weights, strict=True)))
 
 
-def _dev_rows(paths: Sequence[Path], tokeniser: Tokenizer, longest: int) -> Sequence[Example]:
+def _dev_rows(paths: Sequence[Path], tokeniser: Tokenizer, longest: int, unbroken: bool) -> Sequence[Example]:
     if not tokens.is_shards(paths[0]):
         texts = (text for path in paths for text in sources.read_texts(path))
-        return tokeniser.chunks(tokeniser.encode_each(texts), longest, "dev")
+        return tokeniser.chunks(tokeniser.encode_each(texts), longest, "dev", unbroken=unbroken)
     shards = tokens.load(paths[0])
     shards.check(tokeniser)
-    return mixture.Rows(shards, np.arange(len(shards.sizes)), longest, "dev")
+    return mixture.Rows(shards, np.arange(len(shards.sizes)), longest, "dev", unbroken=unbroken)
 
 
 def _inputs_of_dev(paths: Sequence[Path]) -> dict[str, str]:

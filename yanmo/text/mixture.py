@@ -13,29 +13,24 @@ from yanmo.text.tokens import Shards
 
 
 class Rows(Drawn):
-    """Documents of shards as rows of at most `longest` tokens, each between the special tokens: what `Tokenizer.chunks` gives."""
+    """Documents of shards as rows of at most `longest` tokens: what `Tokenizer.chunks` gives."""
 
-    def __init__(self, shards: Shards, documents: np.ndarray, longest: int, source: str) -> None:
+    def __init__(
+        self, shards: Shards, documents: np.ndarray, longest: int, source: str, *, unbroken: bool = False
+    ) -> None:
         """documents: their numbers, in order. source: the name that the rows' ids begin with."""
-        cls, sep = shards.tokenizer.cls, shards.tokenizer.sep
-        self._before = np.array([] if cls is None else [cls], np.int32)
-        self._after = np.array([] if sep is None else [sep], np.int32)
-        marks = len(self._before) + len(self._after)
-        self._shards, self._documents, self._source, self._room = shards, documents, source, longest - marks
+        self._shards, self._documents, self._source = shards, documents, source
+        self._cut = shards.tokenizer.cut(longest, unbroken=unbroken)
         sizes = shards.sizes[documents]
-        counts = -(-sizes // self._room)
-        self._ends = np.cumsum(counts)  # of each document, in rows
-        self.lengths = np.full(int(counts.sum()), longest)
-        some = counts > 0
-        self.lengths[self._ends[some] - 1] = sizes[some] - (counts[some] - 1) * self._room + marks
+        self._ends = np.cumsum(self._cut.counts(sizes))  # of each document, in rows
+        self.lengths = self._cut.lengths(sizes)
 
     def make(self, row: int) -> Example:
         document = int(self._ends.searchsorted(row, "right"))
-        start = (row - int(self._ends[document - 1] if document else 0)) * self._room
-        part = self._shards.ids(int(self._documents[document]))[start : start + self._room]
-        ids = np.concatenate([self._before, part, self._after], dtype=np.int32, casting="unsafe")
+        local = row - int(self._ends[document - 1] if document else 0)
+        ids = self._cut.row(self._shards.ids(int(self._documents[document])), local)
         number = document + 1
-        return Example((), (), f"{self._source}:{number}+{start}", self._source, number, ids)
+        return Example((), (), f"{self._source}:{number}+{local * self._cut.step}", self._source, number, ids)
 
     def draw(self, seed: int, epoch: int) -> np.ndarray:
         """The rows of an epoch: all of them."""

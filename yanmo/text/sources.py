@@ -5,6 +5,7 @@ the texts and the label to `choice`. A fault names its file and line; all faults
 """
 
 import itertools
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -86,7 +87,8 @@ def read(
     kind = formats.recognise(path).format
     if kind in _LINES:
         kind = asked.lines if labelled else "text"
-    rows = formats.raw(path, format=kind, columns=[name for name in named if name])
+    usual = itertools.chain.from_iterable(asked.columns.values())
+    rows = formats.raw(path, format=kind, columns=[*filter(None, named), *usual])
     first = next(rows, None)
     if first is None:
         empty = ", not a byte is in it" if not formats.container(path).stat().st_size else ""
@@ -293,6 +295,19 @@ def hashes(paths: Iterable[Path]) -> dict[str, str]:
 def told(found: Mapping[str, Sequence[Path]]) -> str:
     """One line: which files are which part."""
     return ", ".join(f"{name}: {' '.join(map(str, paths))}" for name, paths in found.items())
+
+
+def is_file(word: str) -> bool:
+    """Whether a word of a command line, which may be a long text, is the path of a file."""
+    return os.path.isfile(word)  # noqa: PTH113 (Path's raises for a long text)
+
+
+def is_name(word: str) -> bool:
+    """Whether it looks like one."""
+    return _NAME.fullmatch(word) is not None
+
+
+_NAME = re.compile(r"\S+\.(txt|jsonl?|csv|tsv|parquet)")
 
 
 def read_texts(path: Path) -> list[str]:

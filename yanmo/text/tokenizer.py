@@ -16,7 +16,9 @@ from tokenizers import AddedToken
 from yanmo import files
 from yanmo.errors import ModelError, SettingsError, gather
 from yanmo.settings import Block
-from yanmo.text import tokenizer_file, vocabulary, wordwise, workers
+from yanmo.text import characterwise, tokenizer_file, vocabulary, wordwise, workers
+from yanmo.text.characterwise import Characterwise
+from yanmo.text.chunks import Cut
 from yanmo.text.clean import language
 from yanmo.text.sources import Example
 from yanmo.text.wordwise import Wordwise
@@ -106,13 +108,16 @@ class Tokenizer:
         return _joined([self._encode([piece])[0] for piece in _pieces(text)] for text in texts)
 
     def _encode(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-        if self._words:
-            return self._words.encode(texts)
+        if self._quick:
+            return self._quick.encode(texts)
         return _joined([e.ids] for e in self.inner.encode_batch_fast(list(texts), add_special_tokens=False))
 
     @cached_property
-    def _words(self) -> Wordwise | None:
-        return Wordwise(self.inner) if wordwise.fits(self.inner) else None
+    def _quick(self) -> Wordwise | Characterwise | None:
+        """What gives the same ids in less time, where there is such a thing."""
+        if wordwise.fits(self.inner):
+            return Wordwise(self.inner)
+        return Characterwise(self.inner) if characterwise.fits(self.inner) else None
 
     def decode(self, ids: Sequence[int]) -> str:
         text: str = self.inner.decode(list(ids))
@@ -166,18 +171,41 @@ class Tokenizer:
             for e, f in zip(examples, found, strict=True)
         ]
 
-    def chunks(self, documents: Iterable[np.ndarray], longest: int, source: str) -> list[Example]:
-        """Documents as `encode_all` gives them -> rows of at most `longest` tokens, each between the special tokens, for
-        pre-training."""
-        before = [] if self.cls is None else [self.cls]
-        after = [] if self.sep is None else [self.sep]
-        room = longest - len(before) - len(after)
-        rows: list[Example] = []
-        for number, ids in enumerate(documents, 1):
-            for start in range(0, len(ids), room):
-                row = np.concatenate([np.array(before, np.int32), ids[start : start + room], np.array(after, np.int32)])
-                rows.append(Example((), (), f"{source}:{number}+{start}", source, number, row))
-        return rows
+    def tokenise_windows(self, examples: Sequence[Example], longest: int, stride: int) -> list[Example]:
+        """Pairs whose second text may be long: with `ids` and `types` of all windows end to end, each the first text (cut to less than half
+        of `longest` tokens) and a piece of the second, at most `longest` tokens; two neighbours share `stride` of them.
+
+        `places`: (tokens, 3) int64, the window of each token, and the characters (from, to) of the second text that it stands for, -1
+        where it stands for none."""
+        most = longest // 2 - 4  # a text that was cut may be read as some tokens more
+        heads = self.inner.encode_batch([e.texts[0] for e in examples], add_special_tokens=False)
+        texts = [
+            (e.texts[0] if len(head) <= most else e.texts[0][: head.offsets[most - 1][1]], e.texts[1])
+            for e, head in zip(examples, heads, strict=True)
+        ]
+        self.inner.enable_truncation(longest, stride=stride, strategy="only_second")
+        try:
+            found = self.inner.encode_batch(texts)
+        finally:
+            self.inner.no_truncation()
+        return [_windows(e, [f, *f.overflowing]) for e, f in zip(examples, found, strict=True)]
+
+    def cut(self, longest: int, *, unbroken: bool) -> Cut:
+        """How documents become rows of at most `longest` tokens."""
+        before, after = (np.array([] if id is None else [id], np.int32) for id in (self.cls, self.sep))
+        return Cut(before, after, longest, unbroken)
+
+    def chunks(
+        self, documents: Iterable[np.ndarray], longest: int, source: str, *, unbroken: bool = False
+    ) -> list[Example]:
+        """Documents as `encode_all` gives them -> rows of at most `longest` tokens, for pre-training: see `Cut`."""
+        cut, documents = self.cut(longest, unbroken=unbroken), list(documents)
+        counts = cut.counts(np.array([len(ids) for ids in documents], np.int64)).tolist()
+        return [
+            Example((), (), f"{source}:{number}+{row * cut.step}", source, number, cut.row(ids, row))
+            for number, (ids, count) in enumerate(zip(documents, counts, strict=True), 1)
+            for row in range(count)
+        ]
 
     def content(self) -> str:
         """What stands in its file."""
@@ -200,6 +228,20 @@ def _places(marks: Sequence[tuple[int, int]], offsets: Sequence[tuple[int, int]]
     there = (first < last) & (wanted[:, 0] >= 0)
     padded = np.append(own, 0)
     return np.where(there[:, None], np.stack([padded[np.minimum(first, len(own))], padded[last - 1] + 1], 1), -1)
+
+
+def _windows(example: Example, windows: Sequence[tokenizers.Encoding]) -> Example:
+    """An example with the tokens of all its windows; see `Tokenizer.tokenise_windows`."""
+    window = np.repeat(np.arange(len(windows)), [len(each) for each in windows])
+    second = np.array([sequence == 1 for each in windows for sequence in each.sequence_ids], bool)
+    offsets = np.array([pair for each in windows for pair in each.offsets], np.int64)
+    there = second & (offsets[:, 1] > offsets[:, 0])
+    return replace(
+        example,
+        ids=np.array([id for each in windows for id in each.ids], np.int32),
+        types=np.array([type for each in windows for type in each.type_ids], np.int32),
+        places=np.column_stack([window, np.where(there[:, None], offsets, -1)]),
+    )
 
 
 def _joined(texts: Iterable[Sequence[Sequence[int] | np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:

@@ -34,7 +34,6 @@ from yanmo.text.tokenizer import Tokenizer
 INDEX = "shards.json"
 HELD_OUT = 0.02  # the share of the documents that is kept for scoring where no other is given
 SHARD_TOKENS = 1 << 24  # what a kill costs at most: some seconds of encoding
-_MAPPED = {"U16": np.uint16, "U32": np.uint32, "I64": np.int64, "F64": np.float64}
 
 
 # ---- writing
@@ -293,15 +292,10 @@ def _index(folder: Path, key: str) -> Any:
 
 
 def _map(path: Path) -> Documents:
-    """The arrays of a shard, mapped and not read: its header is 8 bytes of length, then JSON with dtypes and places. Raises DataError."""
+    """The arrays of a shard, mapped and not read. Raises DataError."""
     try:
-        # The library looks at the header: its tensors fill the file, without gap or overlap.
-        with safe_open(path, "numpy"), path.open("rb") as file:
-            size = int.from_bytes(file.read(8), "little")
-            header = json.loads(file.read(size))
-        data = np.asarray(np.memmap(path, np.uint8, "r", offset=8 + size))
-        entries = [header[name] for name in Documents._fields]
-        found = Documents(*(data[slice(*each["data_offsets"])].view(_MAPPED[each["dtype"]]) for each in entries))
+        arrays = files.mapped(path)
+        found = Documents(*(arrays[name].reshape(-1) for name in Documents._fields))
     except (SafetensorError, KeyError, ValueError) as error:
         raise DataError(f"{path}: not a shard of documents ({brief(error)})") from None
     bounds = np.concatenate([[0], found.ends, [len(found.tokens)]])

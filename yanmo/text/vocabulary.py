@@ -78,11 +78,15 @@ def _word(texts: Sequence[str], vocab: int) -> tokenizers.Tokenizer:
 
 
 def _character(texts: Sequence[str], vocab: int) -> tokenizers.Tokenizer:
-    inner = tokenizers.Tokenizer(models.WordLevel(unk_token="[UNK]"))
+    counts: Counter[str] = Counter()
+    for text in texts:
+        counts.update(text)
+    ranked = sorted(counts, key=lambda character: (-counts[character], character))[: vocab - len(SPECIAL)]
+    numbered = {token: id for id, token in enumerate([*SPECIAL, *ranked])}
+    inner = tokenizers.Tokenizer(models.WordLevel(numbered, unk_token="[UNK]"))
     inner.pre_tokenizer = pre_tokenizers.Split(tokenizers.Regex(r"[\s\S]"), "isolated")
     inner.decoder = decoders.Fuse()
-    trainer = trainers.WordLevelTrainer(vocab_size=vocab, special_tokens=list(SPECIAL), show_progress=False)
-    inner.train_from_iterator(texts, trainer)
+    inner.add_special_tokens(list(SPECIAL))
     return inner
 
 

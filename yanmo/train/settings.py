@@ -39,6 +39,12 @@ class Train(Block):
     rates: dict[str, float] = Field(
         default_factory=dict, description="beginning of a parameter's name: factor on its learning rate"
     )
+    layer_decay: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="factor on the learning rate from each layer to the one below it; 1: all learn alike",
+    )
     warmup: float = Field(0.06, ge=0, lt=1, description="share of the steps in which the rate rises")
     schedule: Literal["linear", "cosine", "wsd"] = Field(
         "linear",

@@ -245,10 +245,10 @@ CASES: dict[str, tuple[str, bytes, str, str, Rows]] = {
     ),
     "qrels": (
         "qrels",
-        b"1 184 2 \n1 29 -1\n",
+        b"1 184 2 \n1 29 -1\n40 85  3 \n",
         "qrels",
         "rank",
-        [({"query": "1", "document": "184", "score": 2}, 1, 0), ({"score": -1}, 2, 9)],
+        [({"query": "1", "document": "184", "score": 2}, 1, 0), ({"score": -1}, 2, 9), ({"document": "85"}, 3, 17)],
     ),
     "TREC qrels": (
         "qrels",

@@ -81,6 +81,25 @@ ROWS: dict[str, tuple[str, dict[str, Any], dict[str, str], tuple[Any, ...], str]
         (("cat on mat. A cat.",), ("r",), ["cat", "mat"]),
         "a name that does not stand at its place is taken at the nearest place where it does: 1 row of 1",
     ),
+    "paired, a text alone": ("paired", {"sentence": "good", "label": "pos"}, {}, (("good",), (), []), ""),
+    "paired": ("paired", {"anchor": "a", "positive": "b", "text_id": 1}, {}, (("a", "b"), (), []), ""),
+    "paired, with a third": ("paired", {"query": "a", "pos": "b", "Negative": "c"}, {}, (("a", "b", "c"), (), []), ""),
+    "paired, with a number": (
+        "paired",
+        {"sentence1": "a", "sentence2": "b", "score": 2.5, "label": 1, "negative": "c"},
+        {},
+        (("a", "b"), ("2.5",), []),
+        "",
+    ),
+    "paired, a question and its answer": ("paired", {"question": "a", "answer": "b"}, {}, (("a", "b"), (), []), ""),
+    "ranked": ("ranked", {"document": "b", "query": "a", "relevance": 2}, {}, (("a", "b"), ("2",), []), ""),
+    "ranked, of a question": (
+        "ranked",
+        {"question": "a", "passage": "b", "negative": "c", "label": "0"},
+        {},
+        (("a", "b"), ("0",), []),
+        "",
+    ),
     "answered": (
         "answered",
         {
@@ -213,6 +232,23 @@ FAULTS: dict[str, tuple[str, dict[str, Any], str]] = {
         {**SQUAD, "answers": {"text": ["cat"], "answer_start": []}},
         "as many texts as starts",
     ),
+    "no second text": ("paired", {"anchor": "a", "positive": " "}, "column 'positive' is empty; remove the row"),
+    "no third text": ("paired", {"anchor": "a", "positive": "b", "negative": None}, "column 'negative' is empty"),
+    "several third texts": (
+        "paired",
+        {"query": "a", "pos": "b", "neg": ["c"]},
+        """column 'neg' holds ["c"]; expected a""",
+    ),
+    "a word for a number": ("paired", {"text": "a", "pair": "b", "label": "yes"}, "holds 'yes'; expected a number"),
+    "no number at all": ("paired", {"text": "a", "pair": "b", "label": "nan"}, "holds 'nan'; expected a number"),
+    "an empty number": ("paired", {"text": "a", "pair": "b", "label": ""}, "'label' is empty; give the row a number"),
+    "no grade": (
+        "ranked",
+        {"query": "a", "document": "b"},
+        "no column for the relevance; the file has: query, document",
+    ),
+    "no document": ("ranked", {"query": "a", "relevance": 1}, "no column for the document"),
+    "an empty document": ("ranked", {"query": "a", "document": "", "relevance": 1}, "column 'document' is empty"),
     "a place in words": (
         "answered",
         {**SQUAD, "answers": [{"text": "cat", "start": "4"}]},
@@ -274,6 +310,8 @@ def test_without_labels(tmp_path: Path) -> None:
         ("related", {"text": "a b", "head": "a", "tail": "b"}, ("a b",), 2),
         ("answered", {"question": "Who?", "context": "a b"}, ("Who?", "a b"), 0),
         ("answered", {**SQUAD, "answers": [{"text": "dog", "start": 0}]}, ("Who ran?", SQUAD["context"]), 0),
+        ("paired", {"text": "a", "pair": "", "label": "?"}, ("a", ""), 0),
+        ("ranked", {"query": "a", "document": "b"}, ("a", "b"), 0),
     ):
         [found] = read(tmp_path, form, [row], {}, labelled=False)
         assert (found.texts, found.labels, len(found.marks)) == (texts, (), marks)
@@ -306,6 +344,8 @@ REAL = {
     "qa/xquad/xquad.zh.json": ("answered", 1190),
     "qa/subjqa_en/electronics.dev.csv.gz": ("answered", 261),
     "matching/stsb_en_zh/stsb-en-dev.csv": ("rated", 1500),
+    "matching/stsb_en_zh/stsb-zh-test.csv": ("paired", 1379),
+    "matching/afqmc_zh/dev.csv": ("paired", 4316),
     "sentiment_intensity/sst5/stsa.fine.dev": ("rated", 1101),
 }
 
@@ -317,6 +357,8 @@ def test_real_sets(shared_data: Path, name: str, form: str, count: int) -> None:
     for row in found:
         text = row.texts[-1]
         assert all(0 <= start < end <= len(text) or (start, end) == NOWHERE for start, end in row.marks)
+        if form == "paired":
+            assert len(row.texts) == 2 and len(row.labels) == 1
         if form == "tagged":
             assert len(row.marks) == len(row.labels) and text == text.strip()
         if form == "answered":

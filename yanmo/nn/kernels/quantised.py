@@ -23,6 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from yanmo.errors import ModelError
+from yanmo.nn.linear import is_linear
 from yanmo.nn.surgery import swap
 
 BLOCK = 32  # channels that a rotation mixes; more costs time and gains little
@@ -155,7 +156,7 @@ def describe(model: nn.Module) -> dict[str, Any] | None:
     """What config.json says under `quantization_config`, or None for a model without quantised layers."""
     if not any(isinstance(module, QuantisedLinear) for module in model.modules()):
         return None
-    return {**CONFIG, KEPT: [name for name, module in model.named_modules() if type(module) is nn.Linear]}
+    return {**CONFIG, KEPT: [name for name, module in model.named_modules() if is_linear(module)]}
 
 
 def prepare(model: nn.Module, config: Any) -> list[str]:
@@ -171,7 +172,7 @@ def prepare(model: nn.Module, config: Any) -> list[str]:
     if wrong:
         raise ModelError(f"the quantization_config of this model can't be read: {'; '.join(wrong)}")
     kept = set(config.get(KEPT, []))
-    return swap(model, lambda name, module: type(module) is nn.Linear and name not in kept, _empty)
+    return swap(model, lambda name, module: is_linear(module) and name not in kept, _empty)
 
 
 def _empty(name: str, module: nn.Module) -> nn.Module:

@@ -12,7 +12,7 @@ from yanmo.tasks.metrics.significance import RESAMPLES, mean
 from yanmo.tasks.metrics.significance import interval as bootstrap
 
 Run = Mapping[str, Mapping[str, float]]
-Grades = Mapping[str, Mapping[str, int]]
+Grades = Mapping[str, Mapping[str, float]]
 CUTOFFS = (10, 100)
 
 
@@ -39,7 +39,7 @@ def per_query(run: Run, grades: Grades, cutoffs: Sequence[int] = CUTOFFS) -> dic
     return {name: np.array([row[name] for row in rows]) for name in rows[0]}
 
 
-def _query(found: Mapping[str, float], judged: Mapping[str, int], cutoffs: Sequence[int]) -> dict[str, float]:
+def _query(found: Mapping[str, float], judged: Mapping[str, float], cutoffs: Sequence[int]) -> dict[str, float]:
     gains = np.maximum(0, [judged.get(document, 0) for document in order(found)])
     best = np.sort(np.maximum(0, list(judged.values())))[::-1]
     relevant, ranks = gains > 0, np.flatnonzero(gains > 0) + 1

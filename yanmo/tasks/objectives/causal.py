@@ -1,7 +1,8 @@
 """Causal language modelling: each token of a row is said from those before it (Bengio et al. 2003; Radford et al. 2019, section 2).
 
-Rows are parts of documents, each between the special tokens that the tokeniser has; where it has none for the beginning, a row's first
-token is not predicted. A Transformer-XL reads its rows without a memory of the row before.
+A document stands between the special tokens that the tokeniser has; where it has none for the beginning, its first token is not
+predicted. A long document is read in rows that go on from each other: each begins with the last token of the row before and says what
+follows, so that every token is said once. A Transformer-XL reads its rows without a memory of the row before.
 """
 
 from collections.abc import Sequence
@@ -26,6 +27,7 @@ class Settings(Block):
 class Causal(Objective):
     name = "causal"
     head = "causal"
+    unbroken = True
     counts_characters = True
 
     def batch(self, examples: Sequence[Example], key: Key | None) -> Batch:

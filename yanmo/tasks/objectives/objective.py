@@ -21,9 +21,10 @@ from yanmo.text.tokenizer import Tokenizer
 
 
 class Objective(Task):
-    """A Task over rows of documents between special tokens. Labels are token ids (n,), or (n, columns) with these in the first."""
+    """A Task over rows of documents with special tokens. Labels are token ids (n,), or (n, columns) with these in the first."""
 
     tokens: ClassVar[Sequence[str]] = ()  # special tokens that its tokeniser must have beside the usual ones
+    unbroken: ClassVar[bool] = False  # whether a long document's rows go on from each other: see `text.chunks`
     best = "-loss"
     perplexity: ClassVar[str] = "perplexity"  # "pseudo_perplexity" where predictions see what stands behind them
     counts_characters: ClassVar[bool] = (

@@ -15,7 +15,7 @@ _TREC = re.compile(r"([A-Z]+):(\w+) (.*)", re.DOTALL)
 _AT = re.compile(r"(.*)@([a-z]+)\s*", re.DOTALL)
 _TURN = "__eou__"
 # query, document, grade; with TREC's second column, which is always 0 or Q0
-_JUDGMENT = re.compile(r"(\S*\d\S*)([ \t])(?:(?:0|Q0)\2(?=\S+\2))?(\S+)\2(-?\d+)\s*")
+_JUDGMENT = re.compile(r"(\S*\d\S*)([ \t])\2*(?:(?:0|Q0)\2+(?=\S+\2))?(\S+)\2+(-?\d+)\s*")
 
 Parse = Callable[[str], dict[str, Any] | None]  # a line -> fields, or None where it is not of this format
 

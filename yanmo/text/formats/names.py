@@ -22,7 +22,7 @@ USUAL: dict[str, tuple[str, ...]] = {
     "instruction": ("instruction",),
     "messages": ("messages", "conversations"),
     "tokens": ("tokens", "words"),
-    "id": ("id", "idx"),
+    "id": ("id", "_id", "idx"),
 }
 # What a row says, by its standard columns: the first line of which it has the first column.
 TEXTS: tuple[tuple[str, ...], ...] = (

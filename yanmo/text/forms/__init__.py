@@ -6,7 +6,7 @@ A task says which one it reads (`Task.form`). A new one is a file here and a lin
 from dataclasses import replace
 
 from yanmo.text.formats.names import USUAL
-from yanmo.text.forms import answered, labelled, related, tagged
+from yanmo.text.forms import answered, labelled, paired, related, tagged
 from yanmo.text.forms.base import NOWHERE, Form, Mark, Parsed, Picked, Slip, Unfit
 
 __all__ = ["FORMS", "NOWHERE", "Form", "Mark", "Parsed", "Picked", "Slip", "Unfit"]
@@ -17,4 +17,6 @@ FORMS: dict[str, Form] = {
     "tagged": tagged.FORM,
     "related": related.FORM,
     "answered": answered.FORM,
+    "paired": paired.FORM,
+    "ranked": paired.RANKED,
 }

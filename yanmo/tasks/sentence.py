@@ -1,18 +1,23 @@
 """One vector a text, as sentence-transformers lays it down beside a model (`modules.json`, `1_Pooling/config.json`): its states,
-pooled, and normed where the folder says so. Modules that this file does not know are refused by name."""
+pooled, and normed where the folder says so. Modules that this file does not know are refused by name; `files` writes what `read` reads."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from yanmo.errors import ModelError, gather
+from yanmo.files import to_json
 from yanmo.nn.heads import PLACES
 from yanmo.text.batches import Run
+
+FILE = "modules.json"  # a folder that has it says how its vectors are made
+FILES = (FILE, "1_Pooling", "sentence_bert_config.json")  # what `files` leaves in a folder
+Mode = Literal["cls", "max", "mean", "mean_sqrt_len_tokens", "weightedmean", "lasttoken"]
 
 
 def _sums(hidden: Tensor, run: Run) -> Tensor:
@@ -30,7 +35,7 @@ def _weighted(hidden: Tensor, run: Run) -> Tensor:
 
 
 # Name in the file -> (hidden (t, width), run) -> (rows, width).
-MODES: dict[str, Callable[[Tensor, Run], Tensor]] = {
+MODES: dict[Mode, Callable[[Tensor, Run], Tensor]] = {
     "cls": lambda hidden, run: hidden[run.starts],
     "max": lambda hidden, run: PLACES["max"](hidden, run.starts, run.ends),
     "mean": lambda hidden, run: _sums(hidden, run) / _sizes(run),
@@ -38,7 +43,7 @@ MODES: dict[str, Callable[[Tensor, Run], Tensor]] = {
     "weightedmean": _weighted,
     "lasttoken": lambda hidden, run: hidden[run.ends],
 }
-_FLAGS = {  # as older files say it
+_FLAGS: dict[str, Mode] = {  # as every version reads it
     "pooling_mode_cls_token": "cls",
     "pooling_mode_max_tokens": "max",
     "pooling_mode_mean_tokens": "mean",
@@ -52,7 +57,7 @@ _FLAGS = {  # as older files say it
 class Pooling:
     """How states become vectors. modes: of MODES, joined in this order. longest: of the rows, in tokens; None: as the model."""
 
-    modes: tuple[str, ...] = ("mean",)
+    modes: tuple[Mode, ...] = ("mean",)
     normed: bool = True
     longest: int | None = None
 
@@ -64,10 +69,10 @@ class Pooling:
 
 def read(folder: Path) -> Pooling:
     """What the folder says; the normed mean where it says nothing. Raises ModelError for what would change the vectors unseen."""
-    if not (folder / "modules.json").is_file():
+    if not (folder / FILE).is_file():
         return Pooling()
-    modules = _json(folder / "modules.json", list)
-    modes: tuple[str, ...] = ("mean",)
+    modules = _json(folder / FILE, list)
+    modes: tuple[Mode, ...] = ("mean",)
     faults, normed, longest = [], False, None
     for module in modules:
         if not isinstance(module, dict) or not isinstance(module.get("type"), str):
@@ -89,15 +94,31 @@ def read(folder: Path) -> Pooling:
             faults.append(f"'{module['type']}' is not implemented; known: Transformer, Pooling, Normalize")
     if _json(folder / "config_sentence_transformers.json", dict).get("default_prompt_name"):
         faults.append("config_sentence_transformers.json: a default prompt is not implemented")
-    gather(faults, f"{folder / 'modules.json'}: these sentence vectors can't be made:", ModelError)
+    gather(faults, f"{folder / FILE}: these sentence vectors can't be made:", ModelError)
     return Pooling(modes, normed, longest if isinstance(longest, int) and longest > 0 else None)
 
 
-def _modes(given: dict[str, Any]) -> tuple[str, ...]:
-    mode = given.get("pooling_mode")
+def files(modes: Sequence[Mode], width: int, longest: int) -> dict[str, str]:
+    """Name -> content of what makes sentence-transformers give the normed vectors of a model whose states have this width, of rows of at
+    most `longest` tokens."""
+    parts = ("Transformer", ""), ("Pooling", "1_Pooling"), ("Normalize", "2_Normalize")
+    modules = [
+        {"idx": i, "name": str(i), "path": path, "type": f"sentence_transformers.models.{name}"}
+        for i, (name, path) in enumerate(parts)
+    ]
+    pooling = {"word_embedding_dimension": width, **{flag: mode in modes for flag, mode in _FLAGS.items()}}
+    return {
+        FILE: to_json(modules),
+        "1_Pooling/config.json": to_json(pooling),
+        "sentence_bert_config.json": to_json({"max_seq_length": longest, "do_lower_case": False}),
+    }
+
+
+def _modes(given: dict[str, Any]) -> tuple[Mode, ...]:
+    mode: Any = given.get("pooling_mode")
     if mode is None:
-        return tuple(name for flag, name in _FLAGS.items() if given.get(flag))
-    return (mode,) if isinstance(mode, str) else tuple(mode)
+        mode = [name for flag, name in _FLAGS.items() if given.get(flag)]
+    return tuple([mode] if isinstance(mode, str) else mode)
 
 
 def _json(file: Path, kind: type) -> Any:
