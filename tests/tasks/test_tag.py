@@ -525,8 +525,9 @@ def test_baselines_of_rows_without_a_network(here: Path) -> None:
 def test_the_record_makes_the_same_task_again(pieces: Tokenizer) -> None:
     from yanmo.tasks import restore
 
-    task = made(pieces, ["B", "M", "E", "S"], crf=True)
-    task.prepare([row([*"中国人"], ["B", "I", "I"])])
+    settled = Tag.settle(Settings(crf=True), [row([*"中国人"], ["B", "I", "I"])])
+    task = Tag(settled, pieces, ["B", "M", "E", "S"])
     again = restore(task.record(), pieces, task.labels)
-    assert isinstance(again, Tag) and again.settings == task.settings and again.settings.units == "characters"
+    assert isinstance(again, Tag) and again.settings == settled and settled.units == "characters"
     assert again.legal.start.tolist() == [True, False, False, True]
+    assert Tag.settle(Settings(units="words"), [row([*"中国人"], ["B", "I", "I"])]).units == "words"

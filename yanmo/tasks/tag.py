@@ -74,6 +74,10 @@ class Tag(Task):
         self.around = with_[:begin], with_[begin + len(bare) :]  # the special tokens before a text and behind it
 
     @classmethod
+    def settle(cls, settings: Settings, examples: Sequence[Example]) -> Settings:
+        return settings.model_copy(update={"units": settings.units or units.units(examples)})
+
+    @classmethod
     def learnt(cls, settings: Settings, examples: Sequence[Example], where: str) -> list[str]:
         rows = [example.labels for example in examples]
         if tagging.recognise(rows) == PLAIN:
@@ -94,8 +98,6 @@ class Tag(Task):
 
     def prepare(self, examples: Sequence[Example]) -> list[Example]:
         cut = self.settings.units or units.units(examples)
-        if any(example.labels for example in examples):  # the training rows are prepared first
-            self.settings = self.settings.model_copy(update={"units": cut})
         rows = [e if e.marks else replace(e, marks=tuple(units.CUT[cut](e.texts[-1]))) for e in examples]
         found = self.tokenizer.tokenise_marked(self._labelled(rows), _WHOLE)
         return [self._windowed(example) for example in self._apart(found)]
