@@ -68,7 +68,7 @@ class Graph:
 
 
 def write_graph(vectors: np.ndarray, file: Path) -> None:
-    """Make the graph of vectors (rows, width): about 15 s of one core for 100,000."""
+    """Make the graph of vectors (rows, width)."""
     faiss = optional("faiss", "search")
     made = faiss.IndexHNSWFlat(vectors.shape[1], _LINKS, faiss.METRIC_INNER_PRODUCT)
     made.add(np.ascontiguousarray(vectors))

@@ -11,7 +11,7 @@
 The files that the manifest names are the index. A change writes parts under a new number, then the manifest, in one rename, then
 removes the old parts: killed anywhere, the index is the old one or the new one, and who reads it meanwhile reads one of the two.
 What is large is mapped, so that opening reads next to nothing, and does not see all damage (`yanmo doctor` does). Every change makes
-the words of all documents anew (some 10 s for 100,000 short ones), and the vectors of the new ones.
+the words of all documents anew, and the vectors of the new ones.
 """
 
 import difflib
