@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import Field
 
 from yanmo import evaluation, hub, machine, runs, settings
-from yanmo.engine import load
+from yanmo.engine import Untrained, load
 from yanmo.errors import SettingsError, gather
 from yanmo.machine import Machine
 from yanmo.progress import bar, say
@@ -22,7 +22,7 @@ class Rows(Block):
     columns: Columns = Field(default_factory=Columns, description="which column is what")
 
 
-class Settings(Block):
+class Settings(Untrained):
     run: Path | None = Field(
         None, description="a run folder, any folder of a known family that was fine-tuned, or its name on a hub"
     )
@@ -43,7 +43,7 @@ def command(words: Words[Settings]) -> dict[str, Any]:
     gather(absent, "can't score:", SettingsError)
     if asked.run is None or asked.data.test is None:
         raise SettingsError("expected a run folder and rows to score: yanmo evaluate RUN data.test=FILE")
-    engine = load(asked.run, device=machine.prepare(asked.machine))
+    engine = load(asked.run, device=machine.prepare(asked.machine), task=asked.task)
     if engine.task is None:
         raise SettingsError(f"{asked.run}: made for no task, so there is nothing to score; fine-tune it first")
     labelled = engine.task.name not in OBJECTIVES  # an objective takes its labels from the text itself

@@ -70,12 +70,12 @@ def command(words: Words[Settings]) -> dict[str, Any]:
         last = "test" if "test" in rows else "dev"
         headline = task.headline or task.judged_by(rows[last])
 
-        def answers(name: str) -> list[Answer]:
+        def answers(name: str = "dev") -> list[Answer]:
             with bar(f"scoring the {name} rows", len(prepared[name]), unit="rows") as advance:
                 return evaluation.answers(opened.model, task, prepared[name], device=device, advance=advance)
 
         metrics[last] = task.score(answers(last), prepared[last])
-        if before := task.calibrate(rows["train"], prepared["dev"], lambda: answers("dev")):
+        if before := task.calibrate(rows["train"], prepared["dev"], answers):
             for name in sorted({"dev", last}):
                 metrics[name] = {**task.score(answers(name), prepared[name]), before: metrics[name][headline]}
         with bar(f"baselines on the {last} rows"):

@@ -5,26 +5,58 @@ from pathlib import Path
 from typing import Any, overload
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from yanmo import checkpoint, evaluation, settings
 from yanmo.checkpoint import Checkpoint
 from yanmo.engine.writing import FILLS, Filler, Generation, Piece, Writer
 from yanmo.errors import ModelError
-from yanmo.models.base import BY_TOKEN, LANGUAGE, Memory, Model
-from yanmo.tasks import sentence
+from yanmo.models.base import BY_TOKEN, HEADS, LANGUAGE, Memory, Model
+from yanmo.settings import Block
+from yanmo.tasks import ZERO_SHOT, make, one_of, sentence
 from yanmo.tasks.base import Answer, Task, lengths
 from yanmo.text.batches import Batch, Key, Run, once, pack
 from yanmo.text.chat import Messages
 from yanmo.text.sources import Example, Given, given
 from yanmo.text.tokenizer import Tokenizer
 
+class Untrained(Block):
+    """What `predict` and `evaluate` may be asked beside a folder."""
+
+    task: one_of(ZERO_SHOT) | None = Field(  # type: ignore[valid-type]
+        None,
+        description=f"null: the task that the folder was trained for; {' or '.join(ZERO_SHOT)}: untrained, by the words of each label",
+    )
+
+
 _LONGEST = 512  # tokens of a text to embed, where neither the folder nor the model sets an end
 
 
-def load(name: str | Path, *, device: str | torch.device = "cpu") -> "Engine":
-    """Open a run folder, any Hugging Face folder of a known family, or a GGUF file of one. Raises ModelError."""
-    return Engine(checkpoint.load(name), torch.device(device))
+def load(
+    name: str | Path, *, device: str | torch.device = "cpu", task: Block | Mapping[str, Any] | None = None
+) -> "Engine":
+    """Open a run folder, any Hugging Face folder of a known family, or a GGUF file of one. task: settings of one of `tasks.ZERO_SHOT`, which
+    the folder answers untrained, in place of its own. Raises ModelError."""
+    opened = checkpoint.load(name) if task is None else zero_shot(name, task)
+    return Engine(opened, torch.device(device))
+
+
+def zero_shot(name: str | Path, task: Block | Mapping[str, Any]) -> Checkpoint:
+    """A folder opened for a task that it was not trained for and answers by what the settings say of its labels. Raises SettingsError for
+    settings that do not do, ModelError for a folder without the head that it needs."""
+    asked = settings.from_arguments(Untrained, None, {"task": task}).task
+    made = ZERO_SHOT[asked.name][1]
+    opened = checkpoint.load(name, head=made.head)
+    if made.head != "base" and opened.fresh:
+        raise ModelError(f"{name}: it has no head for {HEADS[made.head]}, which task.name={asked.name} asks")
+    longest = opened.config.longest
+    if longest is not None and longest < asked.max_length:
+        asked = asked.model_copy(update={"max_length": longest})
+    opened.task = make(asked, opened.tokenizer, made.zero_shot(asked))
+    if opened.folder is not None:
+        opened.task.inherit(opened.folder)
+    return opened
 
 
 def _collate(rows: Sequence[Example], key: Key | None) -> Batch:
