@@ -163,7 +163,9 @@ def put(content: dict[str, Any], key: str, value: Any) -> None:
     _merge(content, {last: value})
 
 
-_OVERRIDE = re.compile(r"([A-Za-z_][A-Za-z0-9_]*(?:\.[\w\-]+)*)=(.*)", re.DOTALL)  # behind a point: labels, in any script
+_OVERRIDE = re.compile(
+    r"([A-Za-z_][A-Za-z0-9_]*(?:\.[\w\-]+)*)=(.*)", re.DOTALL
+)  # behind a point: labels, in any script
 _YAML = re.compile(r"[\"']|[\[{](?!\w+[\]}].)")  # "{text} is [MASK]" has brackets and is no list
 _NULLS = ("", "~", "null", "Null", "NULL")
 _SWITCHES = {"--json": "json", "--print-settings": "print_settings"}

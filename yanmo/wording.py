@@ -18,7 +18,7 @@ NAMES = {
     "majority": "Always the commonest class",
     "network_alone": "Network alone",
     "always_answering": "Always answering",
-    "nearest_words": "By the nearest label's words alone",
+    "nearest_words": "Nearest words alone",
     "without_thresholds": "With thresholds of 0.5",
     "pearson": "Pearson",
     "spearman": "Spearman",

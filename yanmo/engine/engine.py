@@ -21,6 +21,7 @@ from yanmo.text.chat import Messages
 from yanmo.text.sources import Example, Given, given
 from yanmo.text.tokenizer import Tokenizer
 
+
 class Untrained(Block):
     """What `predict` and `evaluate` may be asked beside a folder."""
 
@@ -36,24 +37,26 @@ _LONGEST = 512  # tokens of a text to embed, where neither the folder nor the mo
 def load(
     name: str | Path, *, device: str | torch.device = "cpu", task: Block | Mapping[str, Any] | None = None
 ) -> "Engine":
-    """Open a run folder, any Hugging Face folder of a known family, or a GGUF file of one. task: settings of one of `tasks.ZERO_SHOT`, which
-    the folder answers untrained, in place of its own. Raises ModelError."""
+    """Open a run folder, any Hugging Face folder of a known family, or a GGUF file of one. Raises ModelError.
+
+    task: settings of one of `tasks.ZERO_SHOT`, which the folder answers untrained, in place of its own."""
     opened = checkpoint.load(name) if task is None else zero_shot(name, task)
     return Engine(opened, torch.device(device))
 
 
 def zero_shot(name: str | Path, task: Block | Mapping[str, Any]) -> Checkpoint:
     """A folder opened for a task that it was not trained for and answers by what the settings say of its labels. Raises SettingsError for
-    settings that do not do, ModelError for a folder without the head that it needs."""
+    settings that name no labels, ModelError for a folder without the head that it needs."""
     asked = settings.from_arguments(Untrained, None, {"task": task}).task
     made = ZERO_SHOT[asked.name][1]
+    labels = made.zero_shot(asked)
     opened = checkpoint.load(name, head=made.head)
     if made.head != "base" and opened.fresh:
         raise ModelError(f"{name}: it has no head for {HEADS[made.head]}, which task.name={asked.name} asks")
     longest = opened.config.longest
     if longest is not None and longest < asked.max_length:
         asked = asked.model_copy(update={"max_length": longest})
-    opened.task = make(asked, opened.tokenizer, made.zero_shot(asked))
+    opened.task = make(asked, opened.tokenizer, labels)
     if opened.folder is not None:
         opened.task.inherit(opened.folder)
     return opened

@@ -51,8 +51,8 @@ class Settings(labelled.Settings):
 
 
 class Cloze(Worded):
-    """A prepared row holds end to end a row for each length that words have, with as many masks, and in `places` where each begins, ends and
-    has its first mask. A batch has all of them, row by row, and at its end those of no text."""
+    """A prepared row holds end to end a row for each length that words have, with as many masks, and in `places` where each begins, ends
+    and has its first mask. A batch has all of them, row by row, and at its end those of no text."""
 
     name = "cloze"
     head = "masked"
@@ -111,7 +111,9 @@ class Cloze(Worded):
     def prepare(self, examples: Sequence[Example]) -> list[Example]:
         self.check(examples)
         texts = len(self.spaces)
-        wrong = [f"{e.where}: {len(e.texts)} text" + "s" * (len(e.texts) > 1) for e in examples if len(e.texts) != texts]
+        wrong = [
+            f"{e.where}: {len(e.texts)} text" + "s" * (len(e.texts) > 1) for e in examples if len(e.texts) != texts
+        ]
         asked = "{text} and {pair}" if texts > 1 else "{text} alone; for pairs write {pair} too"
         gather(wrong, f"{len(wrong):,} rows do not fit task.pattern, which has {asked}:", DataError)
         given = [space + text for e in examples for space, text in zip(self.spaces, e.texts, strict=True)]
@@ -138,7 +140,9 @@ class Cloze(Worded):
         for example in (*examples, self.blank) if self.settings.prior else examples:
             assert example.ids is not None and example.places is not None  # noqa: S101 (a prepared row)
             rows += [example.ids[begin:end] for begin, end, _ in example.places]
-            masks += [start + gap + i for (*_, gap), size in zip(example.places, self.sizes, strict=True) for i in range(size)]
+            masks += [
+                start + gap + i for (*_, gap), size in zip(example.places, self.sizes, strict=True) for i in range(size)
+            ]
             start += len(example.ids)
         return Batch(
             source=pack(rows),

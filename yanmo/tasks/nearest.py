@@ -2,8 +2,9 @@
 mean the same near each other. So it answers before it has seen a labelled row.
 
 From few rows it learns in two steps (SetFit: Tunstall et al. 2022, https://arxiv.org/abs/2209.11055): the encoder from all pairs that the
-rows of a batch make, whose vectors are to be one where the label is the same and at right angles where it is another; then a logistic
-regression of the vectors, which stands in heads.safetensors. In both the words of a label count as a row of it.
+rows of a batch make, a label's words being a row of it: vectors are to be one where the label is the same and at right angles where it is
+another; then a logistic regression of the vectors, which stands in heads.safetensors. How sure it is the dev rows decide (temperature
+scaling: Guo et al. 2017, https://arxiv.org/abs/1706.04599), since of few rows it is never sure.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -14,6 +15,7 @@ import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor
+from torch.nn import functional as F
 
 from yanmo.errors import DataError
 from yanmo.models.base import Model
@@ -23,6 +25,9 @@ from yanmo.tasks.labelled import Worded
 from yanmo.text.batches import Batch, Key, pack
 from yanmo.text.sources import Example
 from yanmo.text.tokenizer import Tokenizer
+
+_PENALTY = 10.0  # the regression's C
+_SCALES = [2 ** (power / 4) for power in range(-8, 13)]  # few dev rows may all be right, and still nothing is certain
 
 
 class Settings(labelled.Settings):
@@ -110,15 +115,17 @@ class Nearest(Worded):
     def calibrate(
         self, train: Sequence[Example], dev: Sequence[Example], answers: Callable[..., Sequence[Answer]]
     ) -> str:
-        """Fit the logistic regression."""
+        """Fit the logistic regression on the training rows, and its scale on the dev rows."""
         from sklearn.linear_model import LogisticRegression
 
-        x = np.stack([answer.vector for answer in answers("train")])  # type: ignore[attr-defined]  # a Placed
-        fitted = LogisticRegression(C=10, max_iter=1000).fit(x, self.truths(train))
+        known, held = (np.stack([answer.vector for answer in answers(part)]) for part in ("train", "dev"))  # type: ignore[attr-defined]
+        fitted = LogisticRegression(C=_PENALTY, max_iter=1000).fit(known, self.truths(train))
         weight, bias = torch.from_numpy(fitted.coef_).float(), torch.from_numpy(fitted.intercept_).float()
         if len(weight) == 1:  # of two labels the second's alone
             weight, bias = torch.cat([-weight, weight]) / 2, torch.cat([-bias, bias]) / 2
-        self.regression = {"weight": weight, "bias": bias}
+        logits, truths = torch.from_numpy(held) @ weight.T + bias, torch.from_numpy(self.truths(dev))
+        scale = min(_SCALES, key=lambda scale: float(F.cross_entropy(scale * logits, truths)))
+        self.regression = {"weight": (scale * weight).contiguous(), "bias": scale * bias}
         return "nearest_words"
 
     def tensors(self) -> dict[str, Tensor]:
