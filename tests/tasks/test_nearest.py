@@ -1,5 +1,6 @@
 """The nearest label's words: what is nearest, what pairs teach, and the regression that is kept."""
 
+import random
 from pathlib import Path
 from typing import Any
 
@@ -128,3 +129,46 @@ def test_a_run_from_few_rows(minilm: Path, tmp_path: Path, monkeypatch: pytest.M
     assert again == {key: value for key, value in metrics["test"].items() if key != "nearest_words"}
     assert (tmp_path / "run/modules.json").is_file() and (tmp_path / "run/heads.safetensors").is_file()
     assert "Nearest words alone" in (tmp_path / "run/report.html").read_text()
+
+
+QUESTIONS = {
+    "ABBR": "abbreviation",
+    "DESC": "description or definition",
+    "ENTY": "entity or thing",
+    "HUM": "person or group",
+    "LOC": "location or place",
+    "NUM": "number",
+}
+
+
+@pytest.mark.slow
+def test_eight_questions_a_label(
+    minilm: Path, shared_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """TREC's coarse labels: untrained 0.48 accuracy, trained 0.72, where an SVM has 0.43."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("train", "test"):
+        lines = (shared_data / f"classification_en/trec_questions/TREC.{name}").read_text("latin-1").splitlines()
+        found = [(line.split(":")[0], line.split(" ", 1)[1].strip()) for line in lines]
+        parts = {"test": found}
+        if name == "train":
+            random.Random(0).shuffle(found)
+            groups = [[row for row in found if row[0] == label] for label in QUESTIONS]
+            parts = {
+                "train": [r for rows in groups for r in rows[:8]],
+                "dev": [r for rows in groups for r in rows[8:16]],
+            }
+        for part, chosen in parts.items():
+            Path(f"{part}.tsv").write_text("label\ttext\n" + "".join(f"{label}\t{text}\n" for label, text in chosen))
+    task = {"name": "nearest", "max_length": 64, "words": QUESTIONS}
+    assert yanmo.evaluate(minilm, data={"test": "test.tsv"}, task=task)["test"]["accuracy"] > 0.45
+    metrics = yanmo.finetune(
+        run="run",
+        model={"base": str(minilm)},
+        data={part: f"{part}.tsv" for part in ("train", "dev", "test")},
+        task=task,
+        train={"steps": 15, "batch_tokens": 1024, "lr": 3e-5, "evaluations": 3},
+        machine={"threads": 1},
+    )
+    assert metrics["test"]["accuracy"] > max(0.65, metrics["baseline"]["svm"]["accuracy"] + 0.15)
+    assert metrics["test"]["ece"] < 0.15
