@@ -47,7 +47,7 @@ def load(
 def zero_shot(name: str | Path, task: Block | Mapping[str, Any]) -> Checkpoint:
     """A folder opened for a task that it was not trained for and answers by what the settings say of its labels. Raises SettingsError for
     settings that name no labels, ModelError for a folder without the head that it needs."""
-    asked = settings.from_arguments(Untrained, None, {"task": task}).task
+    asked: Any = settings.from_arguments(Untrained, None, {"task": task}).task
     made = ZERO_SHOT[asked.name][1]
     labels = made.zero_shot(asked)
     opened = checkpoint.load(name, head=made.head)

@@ -161,10 +161,9 @@ class Cloze(Worded):
 
     def _logits(self, model: Model, batch: Batch) -> Tensor:
         """(rows, labels) the logarithm of how likely the text makes each label's word, up to a constant of the row."""
-        hidden = model.hidden(batch)[batch.select]
-        logits = model.logits(hidden).float().unflatten(0, (-1, sum(self.sizes)))  # (rows, masks, vocabulary)
-        device = logits.device
-        owners, gaps, ids = (each.to(device) for each in (self.owners, self.gaps, self.ids))
+        logits = model.logits(model.hidden(batch)[batch.select]).float()
+        logits = logits.reshape(-1, sum(self.sizes), logits.shape[-1])  # (rows, masks, vocabulary)
+        owners, gaps, ids = (each.to(logits.device) for each in (self.owners, self.gaps, self.ids))
         sure = logits[:, gaps, ids] - logits.logsumexp(-1)[:, gaps]
-        found = sure.new_zeros(len(sure), len(self.labels)).index_add(1, owners, sure)
+        found: Tensor = sure.new_zeros(len(sure), len(self.labels)).index_add(1, owners, sure)
         return found[:-1] - found[-1] if self.settings.prior else found

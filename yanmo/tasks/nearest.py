@@ -3,11 +3,13 @@ mean the same near each other. So it answers before it has seen a labelled row.
 
 From few rows it learns in two steps (SetFit: Tunstall et al. 2022, https://arxiv.org/abs/2209.11055): the encoder from all pairs that the
 rows of a batch make, a label's words being a row of it: vectors are to be one where the label is the same and at right angles where it is
-another; then a logistic regression of the vectors, which stands in heads.safetensors. How sure it is the dev rows decide (temperature
-scaling: Guo et al. 2017, https://arxiv.org/abs/1706.04599), since of few rows it is never sure.
+another; then a logistic regression of the vectors, which stands in heads.safetensors. How much it counts, and how much the nearness to the
+words still does, makes the dev rows likeliest (temperature scaling: Guo et al. 2017, https://arxiv.org/abs/1706.04599): the regression is
+learnt from rows that the encoder knows by heart, and the words may be worth more than a few rows.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,7 +29,10 @@ from yanmo.text.sources import Example
 from yanmo.text.tokenizer import Tokenizer
 
 _PENALTY = 10.0  # the regression's C
-_SCALES = [2 ** (power / 4) for power in range(-8, 13)]  # few dev rows may all be right, and still nothing is certain
+_SCALES = [
+    0.0,
+    *(2 ** (power / 4) for power in range(-12, 13)),
+]  # few dev rows may all be right, and still nothing is certain
 
 
 class Settings(labelled.Settings):
@@ -45,8 +50,8 @@ class Placed(dict[str, Any]):
 
 
 class Nearest(Worded):
-    """A batch has the texts, then the words of all labels. weight (labels, width), bias (labels,): the logistic regression, once it is
-    fitted."""
+    """A batch has the texts, then the words of all labels. `regression`, once it is fitted: weight (labels, width), bias (labels,), and
+    what the words count beside it, ()."""
 
     name = "nearest"
     head = "base"
@@ -99,10 +104,10 @@ class Nearest(Worded):
     def predict(self, model: Model, batch: Batch) -> list[Answer]:
         vectors = self._vectors(model, batch)
         rows, words = vectors[: len(batch.rows)], vectors[len(batch.rows) :]
+        logits = rows @ words.T / self.settings.temperature
         if self.regression:
-            logits = rows @ self.regression["weight"].to(rows.device).T + self.regression["bias"].to(rows.device)
-        else:
-            logits = rows @ words.T / self.settings.temperature
+            share, weight, bias = (self.regression[name].to(rows.device) for name in ("words", "weight", "bias"))
+            logits = share * logits + rows @ weight.T + bias
         answers = [Placed(answer) for answer in self.answers(logits)]
         for answer, vector in zip(answers, rows.cpu().numpy(), strict=True):
             answer.vector = vector
@@ -115,17 +120,20 @@ class Nearest(Worded):
     def calibrate(
         self, train: Sequence[Example], dev: Sequence[Example], answers: Callable[..., Sequence[Answer]]
     ) -> str:
-        """Fit the logistic regression on the training rows, and its scale on the dev rows."""
+        """Fit the logistic regression on the training rows, and what it and the words count on the dev rows."""
         from sklearn.linear_model import LogisticRegression
 
-        known, held = (np.stack([answer.vector for answer in answers(part)]) for part in ("train", "dev"))  # type: ignore[attr-defined]
-        fitted = LogisticRegression(C=_PENALTY, max_iter=1000).fit(known, self.truths(train))
+        known, held = answers("train"), answers("dev")
+        fitted = LogisticRegression(C=_PENALTY, max_iter=1000).fit(_stacked(known), self.truths(train))
         weight, bias = torch.from_numpy(fitted.coef_).float(), torch.from_numpy(fitted.intercept_).float()
         if len(weight) == 1:  # of two labels the second's alone
             weight, bias = torch.cat([-weight, weight]) / 2, torch.cat([-bias, bias]) / 2
-        logits, truths = torch.from_numpy(held) @ weight.T + bias, torch.from_numpy(self.truths(dev))
-        scale = min(_SCALES, key=lambda scale: float(F.cross_entropy(scale * logits, truths)))
-        self.regression = {"weight": (scale * weight).contiguous(), "bias": scale * bias}
+        near = torch.from_numpy(self.probabilities(held)).float().clamp(min=1e-9).log()
+        logits, truths = torch.from_numpy(_stacked(held)) @ weight.T + bias, torch.from_numpy(self.truths(dev))
+        scale, share = min(
+            product(_SCALES, repeat=2), key=lambda mix: float(F.cross_entropy(mix[0] * logits + mix[1] * near, truths))
+        )
+        self.regression = {"words": torch.tensor(share), "weight": (scale * weight).contiguous(), "bias": scale * bias}
         return "nearest_words"
 
     def tensors(self) -> dict[str, Tensor]:
@@ -133,3 +141,8 @@ class Nearest(Worded):
 
     def take(self, tensors: dict[str, Tensor]) -> None:
         self.regression = tensors
+
+
+def _stacked(answers: Sequence[Answer]) -> np.ndarray:
+    """(rows, width) the vectors of answers."""
+    return np.stack([answer.vector for answer in answers])  # type: ignore[attr-defined]  # a Placed
