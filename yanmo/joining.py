@@ -22,7 +22,7 @@ from yanmo.progress import say
 from yanmo.settings import Block
 from yanmo.tasks import TASKS
 from yanmo.tasks.base import OWN, Task
-from yanmo.tasks.joined import Joined, Members
+from yanmo.tasks.ensemble import Ensemble, Members
 
 Names = str | Path | Sequence[str | Path]  # of one model, or of several
 Join = Literal["probabilities", "weights"]
@@ -82,12 +82,13 @@ def _ensemble(names: Sequence[str | Path]) -> Checkpoint:
         for fault in _other_answers(task, first)
     ]
     gather(faults, f"their answers are not of one kind, so they can't be averaged (against {names[0]}):", ModelError)
+    joined: Any = Ensemble(tasks)
     return Checkpoint(
         Members([member.model for member in members], members[0].config),
         members[0].family,
         members[0].head,
         members[0].tokenizer,
-        Joined(tasks),  # type: ignore[abstract]  # what it leaves out does nothing
+        joined,
         record=_records([member.record for member in members]),
     )
 
@@ -138,8 +139,8 @@ def soup(names: Sequence[str | Path], **how: Any) -> Checkpoint:
         for tensor in total.values():
             if tensor.is_floating_point():
                 tensor /= len(names)
-    if first.task is not None:
-        first.task.take({name: total[f"{OWN}.{name}"] for name in first.task.tensors()})
+    if first.task is not None and (own := first.task.tensors()):
+        first.task.take({name: total[f"{OWN}.{name}"] for name in own})
     first.record |= _records(told)
     first.origin = origins if any(origins) else []
     return first

@@ -6,9 +6,8 @@ in one Example, are rows of their own in a Batch, and have one answer.
 """
 
 import math
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import pairwise
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain, pairwise
 from typing import Literal
 
 import numpy as np
@@ -111,12 +110,14 @@ class Answering(Task):
         ]
 
     def opinions(self, model: Model, batch: Batch) -> list[dict[Mark, float]]:
-        """Of each row the probabilities of the best pieces, characters (from, to), and at NOWHERE that of no answer."""
+        """Of each row the probabilities of the best pieces, characters (from, to) without white space at their ends, since other tokenisers
+        may not have it there; and at NOWHERE that of no answer."""
         logits = model.head(model.hidden(batch), batch.source).float()
-        return [
-            dict(zip((NOWHERE, *[*pieces][:_BEST]), _shares(nothing, [*pieces.values()][:_BEST]).tolist(), strict=True))
-            for nothing, pieces in self._found(logits, batch)
-        ]
+        said = []
+        for example, (nothing, pieces) in zip(batch.examples, self._found(logits, batch), strict=True):
+            places = [NOWHERE, *(stripped(example.texts[1], *piece) for piece in [*pieces][:_BEST])]
+            said.append(_summed(zip(places, _shares(nothing, [*pieces.values()][:_BEST]).tolist(), strict=True)))
+        return said
 
     def join(
         self,
@@ -129,12 +130,13 @@ class Answering(Task):
         threshold = sum(known) / len(known) if known else None
         answers = []
         for example, said in zip(examples, zip(*opinions, strict=True), strict=True):
-            shares = Counter[Mark]()
-            for each in said:
-                shares.update({piece: share / len(members) for piece, share in each.items()})
-            nothing = math.log(max(shares.pop(NOWHERE), 1e-300))
-            pieces = {piece: math.log(max(share, 1e-300)) for piece, share in shares.most_common()}
-            answers.append(self._answer(example.texts[1], nothing, pieces, threshold))
+            scores = {
+                place: math.log(max(share, 1e-300))
+                for place, share in _summed(chain(*(s.items() for s in said))).items()
+            }
+            nothing = scores.pop(NOWHERE)
+            best = sorted(scores, key=lambda place: -scores[place])
+            answers.append(self._answer(example.texts[1], nothing, {place: scores[place] for place in best}, threshold))
         return answers
 
     def _found(self, logits: Tensor, batch: Batch) -> Iterator[tuple[float, dict[Mark, float]]]:
@@ -208,6 +210,13 @@ class Answering(Task):
 
     def take(self, tensors: dict[str, Tensor]) -> None:
         self.threshold = float(tensors["threshold"])
+
+
+def _summed(shares: Iterable[tuple[Mark, float]]) -> dict[Mark, float]:
+    found: dict[Mark, float] = {}
+    for place, share in shares:
+        found[place] = found.get(place, 0.0) + share
+    return found
 
 
 def _shares(nothing: float, pieces: Sequence[float]) -> np.ndarray:

@@ -1,11 +1,11 @@
-"""Several models that answer as one: a Task wrapped round those of the members of an ensemble, all of one class.
+"""Several models that answer as one: a Task wrapped round those of its members, which are of one class.
 
 Each member cuts a row with its own tokeniser and says what it makes of it; the task joins what they say (`Task.join`), every member
-counting the same (the mean of probabilities, as in Lakshminarayanan et al. 2017, https://arxiv.org/abs/1612.01474, section 2.4). An ensemble answers
-and is scored; it is neither trained nor written.
+counting the same (the mean of probabilities, as in Lakshminarayanan et al. 2017, https://arxiv.org/abs/1612.01474, section 2.4). An
+ensemble answers and is scored; it is neither trained nor written.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -13,7 +13,7 @@ from torch import nn
 
 from yanmo.errors import ModelError
 from yanmo.models.base import Config, Model
-from yanmo.tasks.base import Answer, Loss, Scores, Task, ids_of
+from yanmo.tasks.base import Answer, Loss, Task, ids_of
 from yanmo.text.batches import Batch, Key, pack
 from yanmo.text.sources import Example
 
@@ -32,32 +32,34 @@ class Members(nn.ModuleList):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Shared(Example):
-    """A row as the first member prepared it, and as each did."""
+class Row(Example):
+    """As the first member prepared it, and as each did."""
 
     each: tuple[Example, ...] = ()
 
 
-class Joined(Task):
-    """members: tasks of one class with the same labels, perhaps in another order. Their models are a `Members`, in the same order."""
+_COMMON = [field.name for field in fields(Example)]
+
+
+class Ensemble:
+    """members: tasks of one class with the same labels, perhaps in another order. Their models are a `Members`, in the same order. All that
+    is not said here, such as scores, is as with the first."""
 
     def __init__(self, members: Sequence[Task]) -> None:
         self.members = tuple(members)
-        first = members[0]
-        self.name, self.head, self.form, self.labelling = first.name, first.head, first.form, first.labelling
-        self.best, self.headline, self.problem, self.labels = first.best, first.headline, first.problem, first.labels
-        self.settings = first.settings
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.members[0], name)
 
     def prepare(self, examples: Sequence[Example]) -> list[Example]:
-        """Raises ModelError where the members cut the rows into other words, so that their answers are of other things."""
+        """Raises ModelError where the members cut a row into other words, so that their answers are of other things."""
         prepared = list(zip(*(member.prepare(examples) for member in self.members), strict=True))
         if strange := next((row[0] for row in prepared if len({each.marks for each in row}) > 1), None):
             raise ModelError(
-                f"{strange.where}: these models cut it into other words (words, characters), so their answers can't be joined. Join "
-                "models that were fine-tuned with the same task.units"
+                f"{strange.where}: these models cut it into other words, so their answers can't be joined. Join models that were "
+                "fine-tuned with the same task.units"
             )
-        names = [field.name for field in fields(Example)]
-        return [Shared(**{name: getattr(row[0], name) for name in names}, each=row) for row in prepared]
+        return [Row(**{name: getattr(row[0], name) for name in _COMMON}, each=row) for row in prepared]
 
     def batch(self, examples: Sequence[Example], key: Key | None) -> Batch:
         """The rows as the first member reads them; each member makes a batch of its own of `examples`."""
@@ -74,12 +76,3 @@ class Joined(Task):
             own = task.batch([row.each[number] for row in rows], None)
             opinions.append(task.opinions(member, own.to(batch.source.ids.device)))
         return self.members[0].join(self.members, opinions, [row.each[0] for row in rows])
-
-    def judged_by(self, examples: Sequence[Example]) -> str:
-        return self.members[0].judged_by(examples)
-
-    def score(self, answers: Sequence[Answer], examples: Sequence[Example]) -> Scores:
-        return self.members[0].score(answers, examples)
-
-    def cells(self, answer: Answer) -> Mapping[str, str | float]:
-        return self.members[0].cells(answer)
