@@ -133,7 +133,7 @@ def pair(tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> list[st
 
 def scores(capsys: pytest.CaptureFixture[str], *words: str) -> dict[str, Any]:
     capsys.readouterr()
-    assert main(["evaluate", *words, "--json"]) == 0
+    assert main(["evaluate", *words, "machine.threads=1", "--json"]) == 0
     found: dict[str, Any] = json.loads(capsys.readouterr().out)["test"]
     return found
 
@@ -142,9 +142,9 @@ def test_evaluate_and_predict(pair: list[str], data: Path, capsys: pytest.Captur
     test = f"data.test={data / 'test.tsv'}"
     joined = [scores(capsys, "model.base=[a, b]", test, *more) for more in ([], ["model.join=weights"])]
     assert joined[0]["rows"] == 60 and joined[0]["brier"] != joined[1]["brier"]
-    assert yanmo.evaluate(model={"base": pair}, data={"test": str(data / "test.tsv")})["test"] == joined[0]
+    assert yanmo.evaluate(model={"base": pair}, data={"test": str(data / "test.tsv")}, machine={"threads": 1})["test"] == joined[0]
     assert scores(capsys, "model.base=[a]", test) == scores(capsys, "model.base=a", test) == scores(capsys, "a", test)
-    assert main(["predict", "model.base=[a, b]", str(data / "test.tsv"), "out=out.csv"]) == 0
+    assert main(["predict", "model.base=[a, b]", str(data / "test.tsv"), "out=out.csv", "machine.threads=1"]) == 0
     with Path("out.csv").open() as file:
         assert len(list(csv.DictReader(file))) == 60
     assert yanmo.predict(pair, ["good"]) == yanmo.load(pair).predict(["good"])
@@ -154,10 +154,11 @@ def test_what_any_member_was_trained_on_is_told(
     pair: list[str], data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rows = {name: str(data / f"{name}.tsv") for name in ("train", "test")}
-    yanmo.finetune(run="tuned", model={"base": "a"}, data=rows, task={"max_length": 16}, train={"steps": 1})
+    one = {"threads": 1}
+    yanmo.finetune(run="tuned", model={"base": "a"}, data=rows, task={"max_length": 16}, train={"steps": 1}, machine=one)
     for join in ("probabilities", "weights"):
         capsys.readouterr()
-        yanmo.evaluate(model={"base": ["tuned", "tuned"], "join": join}, data={"test": rows["train"]})
+        yanmo.evaluate(model={"base": ["tuned", "tuned"], "join": join}, data={"test": rows["train"]}, machine=one)
         assert "tuned, tuned was trained on" in capsys.readouterr().err
 
 
