@@ -69,11 +69,11 @@ def test_strangers_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
 
 
 UNLIKE: dict[str, tuple[str, dict[str, Any], list[str]]] = {
-    "labels": ("classify", {"labels": ("b", "a", "c")}, ["labels b, a, c, not a, b, c in this order"]),
+    "labels": ("classify", {"labels": ("b", "a", "c")}, ["its labels are b, a, c, not a, b, c in this order"]),
     "task": (
         "rate, levels",
         {},
-        ["labels 1, 2, 4, not a, b, c in this order", "made for the task 'rate', not 'classify'"],
+        ["its labels are 1, 2, 4, not a, b, c in this order", "made for the task 'rate', not for the task 'classify'"],
     ),
     "several": (
         "classify",
@@ -142,7 +142,10 @@ def test_evaluate_and_predict(pair: list[str], data: Path, capsys: pytest.Captur
     test = f"data.test={data / 'test.tsv'}"
     joined = [scores(capsys, "model.base=[a, b]", test, *more) for more in ([], ["model.join=weights"])]
     assert joined[0]["rows"] == 60 and joined[0]["brier"] != joined[1]["brier"]
-    assert yanmo.evaluate(model={"base": pair}, data={"test": str(data / "test.tsv")}, machine={"threads": 1})["test"] == joined[0]
+    assert (
+        yanmo.evaluate(model={"base": pair}, data={"test": str(data / "test.tsv")}, machine={"threads": 1})["test"]
+        == joined[0]
+    )
     assert scores(capsys, "model.base=[a]", test) == scores(capsys, "model.base=a", test) == scores(capsys, "a", test)
     assert main(["predict", "model.base=[a, b]", str(data / "test.tsv"), "out=out.csv", "machine.threads=1"]) == 0
     with Path("out.csv").open() as file:
@@ -155,7 +158,9 @@ def test_what_any_member_was_trained_on_is_told(
 ) -> None:
     rows = {name: str(data / f"{name}.tsv") for name in ("train", "test")}
     one = {"threads": 1}
-    yanmo.finetune(run="tuned", model={"base": "a"}, data=rows, task={"max_length": 16}, train={"steps": 1}, machine=one)
+    yanmo.finetune(
+        run="tuned", model={"base": "a"}, data=rows, task={"max_length": 16}, train={"steps": 1}, machine=one
+    )
     for join in ("probabilities", "weights"):
         capsys.readouterr()
         yanmo.evaluate(model={"base": ["tuned", "tuned"], "join": join}, data={"test": rows["train"]}, machine=one)
@@ -173,6 +178,7 @@ def test_what_any_member_was_trained_on_is_told(
             "model.join: input should be 'probabilities' or 'weights'",
         ),
         (["evaluate", "model.base=[a, nowhere]"], "nowhere: no such folder"),
+        (["finetune", "model.base=[a, b]", "model.join=probabilities"], "model.join: input should be 'weights'"),
         (["finetune", "model.base=[a, a]", "run=a"], "a: holds a model that is not a run of Yanmo's"),
         (["finetune", "model.base=[a, b]", "model.size=tiny"], "but model.base=a, b is given; leave one of them out"),
     ],

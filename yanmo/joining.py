@@ -182,7 +182,7 @@ def _unlike(member: Checkpoint, first: Checkpoint) -> list[str]:
     if any(quantised.describe(opened.model) for opened in (member, first)):
         faults.append("int8 layers, which can't be averaged; give the folders that they were made of")
     if (labels := [*member.config.id2label.values()]) != (wanted := [*first.config.id2label.values()]):
-        faults.append(f"labels {_listed(labels)}, not {_listed(wanted)} in this order")
+        faults.append(f"its labels are {_listed(labels)}, not {_listed(wanted)} in this order")
     faults += _other_task(member.task, first.task)
     if member.tokenizer.inner.get_vocab() != first.tokenizer.inner.get_vocab():
         faults.append("another tokeniser")
@@ -209,9 +209,9 @@ def _unlike_tensor(name: str, theirs: Tensor, ours: Tensor) -> str:
 
 
 def _other_task(task: Task | None, first: Task | None) -> list[str]:
-    names = ["none" if each is None else each.name for each in (task, first)]
+    names = ["no task" if each is None else f"the task '{each.name}'" for each in (task, first)]
     if task is None or first is None or names[0] != names[1]:
-        return [f"made for the task '{names[0]}', not '{names[1]}'"] if names[0] != names[1] else []
+        return [f"made for {names[0]}, not for {names[1]}"] if names[0] != names[1] else []
     theirs, ours = task.record(), first.record()
     return [
         f"task.{key} is {brief(theirs[key])}, not {brief(ours[key])}" for key in first.bound if theirs[key] != ours[key]
@@ -219,4 +219,6 @@ def _other_task(task: Task | None, first: Task | None) -> list[str]:
 
 
 def _listed(labels: Sequence[str]) -> str:
+    if not labels:
+        return "none"
     return ", ".join(labels[:10]) + (", ..." if len(labels) > 10 else "")

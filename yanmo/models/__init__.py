@@ -2,7 +2,7 @@
 
 import importlib
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
@@ -57,7 +57,10 @@ def bases(given: str | list[str] | None) -> list[str]:
 class ModelSettings(Block):
     base: Bases = Field(
         None,
-        description="a model or run folder to start from, or a list of them, whose weights are averaged; null: from scratch",
+        description="a model or run folder to start from, or a list of them, which are joined; null: from scratch",
+    )
+    join: Literal["weights"] = Field(
+        "weights", description="what is averaged of several bases: their weights, since training goes on from one model"
     )
     family: str | None = Field(
         None,
