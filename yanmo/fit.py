@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from pydantic import Field
 
-from yanmo import checkpoint, evaluation, files, machine, models, progress, report, saving
+from yanmo import checkpoint, evaluation, files, machine, progress, report, saving
 from yanmo.errors import Interrupted, TrainingError
 from yanmo.job import Job
 from yanmo.runs import CARD, METRICS, SETTINGS, Run
@@ -114,7 +114,7 @@ def conclude(job: Job, run: Run, metrics: dict[str, Any]) -> dict[str, Any]:
         run.folder,
         language=job.language,
         about=f"A model of the family '{job.checkpoint.family.model_type}' ({job.checkpoint.family.about}), made by {job.title}.",
-        base=models.bases(run.settings.model_dump()["model"]["base"]),
+        base=run.settings.model_dump()["model"]["base"],
         data=run.record.get("inputs", {}),
         license="unknown",
     )

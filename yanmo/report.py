@@ -17,6 +17,7 @@ import jinja2
 import yaml
 
 from yanmo.errors import DataError
+from yanmo.models import Bases, bases
 from yanmo.page import (
     Bars,
     Cell,
@@ -280,15 +281,9 @@ TASKS = {
 
 
 def card(
-    folder: Path,
-    *,
-    language: str | Sequence[str],
-    about: str,
-    base: Sequence[str],
-    data: Mapping[str, str],
-    license: str,
+    folder: Path, *, language: str | Sequence[str], about: str, base: Bases, data: Mapping[str, str], license: str
 ) -> str:
-    """The README.md of a run folder. `data` maps each data file to its sha256; `base`: the folders or hub names that it began with."""
+    """The README.md of a run folder. `data` maps each data file to its sha256; `base` is a folder or a hub name, or several."""
     metrics, config = _read(folder / "metrics.json"), _read(folder / "config.json")
     split, scores = _final(metrics)
     baselines: Mapping[str, Any] = metrics.get("baseline") or {}
@@ -298,7 +293,7 @@ def card(
         "name": folder.resolve().name,
         "language": [language] if isinstance(language, str) else list(language),
         "about": about,
-        "base": [*base],
+        "base": bases(base),
         "data": data,
         "license": license,
         "split": split,
