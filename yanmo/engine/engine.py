@@ -8,10 +8,11 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from yanmo import checkpoint, evaluation, settings
+from yanmo import checkpoint, evaluation, joining, settings
 from yanmo.checkpoint import Checkpoint
 from yanmo.engine.writing import FILLS, Filler, Generation, Piece, Writer
-from yanmo.errors import ModelError
+from yanmo.errors import ModelError, SettingsError
+from yanmo.joining import Join, Names
 from yanmo.models.base import BY_TOKEN, HEADS, LANGUAGE, Memory, Model
 from yanmo.settings import Block
 from yanmo.tasks import ZERO_SHOT, make, one_of, sentence
@@ -35,24 +36,32 @@ _LONGEST = 512  # tokens of a text to embed, where neither the folder nor the mo
 
 
 def load(
-    name: str | Path, *, device: str | torch.device = "cpu", task: Block | Mapping[str, Any] | None = None
+    name: Names,
+    *,
+    join: Join = "probabilities",
+    device: str | torch.device = "cpu",
+    task: Block | Mapping[str, Any] | None = None,
 ) -> "Engine":
-    """Open a run folder, any Hugging Face folder of a known family, or a GGUF file of one. Raises ModelError.
+    """Open a run folder, any Hugging Face folder of a known family, or a GGUF file of one. Several names: they answer as one, by the mean
+    of their probabilities or of their weights (join="weights"). Raises ModelError.
 
-    task: settings of one of `tasks.ZERO_SHOT`, which the folder answers untrained, in place of its own."""
-    opened = checkpoint.load(name) if task is None else zero_shot(name, task)
+    task: settings of one of `tasks.ZERO_SHOT`, which one folder answers untrained, in place of its own."""
+    opened = joining.load(name, join) if task is None else zero_shot(name, task)
     return Engine(opened, torch.device(device))
 
 
-def zero_shot(name: str | Path, task: Block | Mapping[str, Any]) -> Checkpoint:
+def zero_shot(name: Names, task: Block | Mapping[str, Any]) -> Checkpoint:
     """A folder opened for a task that it was not trained for and answers by what the settings say of its labels. Raises SettingsError for
     settings that name no labels, ModelError for a folder without the head that it needs."""
     asked: Any = settings.from_arguments(Untrained, None, {"task": task}).task
     made = ZERO_SHOT[asked.name][1]
     labels = made.zero_shot(asked)
-    opened = checkpoint.load(name, head=made.head)
+    base, *others = [name] if isinstance(name, (str, Path)) else name
+    if others:
+        raise SettingsError(f"task: one model answers untrained, not {1 + len(others)}; name one of them")
+    opened = checkpoint.load(base, head=made.head)
     if made.head != "base" and opened.fresh:
-        raise ModelError(f"{name}: it has no head for {HEADS[made.head]}, which task.name={asked.name} asks")
+        raise ModelError(f"{base}: it has no head for {HEADS[made.head]}, which task.name={asked.name} asks")
     longest = opened.config.longest
     if longest is not None and longest < asked.max_length:
         asked = asked.model_copy(update={"max_length": longest})

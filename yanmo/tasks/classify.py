@@ -19,7 +19,7 @@ from yanmo.models.base import Model
 from yanmo.progress import say
 from yanmo.settings import Block
 from yanmo.tasks import linear
-from yanmo.tasks.base import Answer, Loss, Scores, hide, ids_of
+from yanmo.tasks.base import Answer, Loss, Scores, hide, ids_of, mean_of
 from yanmo.tasks.labelled import Labelled, calibrated
 from yanmo.tasks.linear import LinearEvidence
 from yanmo.tasks.metrics.classification import confusion, matthews
@@ -56,6 +56,7 @@ class Classify(Labelled):
 
     name = "classify"
     head = "classify"
+    bound = ("several",)
     settings: Settings
 
     def __init__(self, settings: Settings, tokenizer: Tokenizer, labels: Sequence[str]) -> None:
@@ -140,11 +141,21 @@ class Classify(Labelled):
         logits = model.head(model.hidden(batch), batch.source).float()
         if self.evidence is not None and batch.evidence is not None:
             logits = self.evidence.join(logits, batch.evidence)
+        return self._given(logits.sigmoid().cpu(), self.thresholds) if self.several else self.answers(logits)
+
+    def join(
+        self, members: Sequence[Any], opinions: Sequence[Sequence[Answer]], examples: Sequence[Example]
+    ) -> list[Answer]:
+        """Where a row may bear several labels, the mean of a label's probabilities is held against that of its thresholds."""
         if not self.several:
-            return self.answers(logits)
-        found = logits.sigmoid().cpu()
+            return super().join(members, opinions, examples)
+        thresholds = [m.thresholds[[m.numbers[label] for label in self.labels]] for m in members]
+        return self._given(torch.from_numpy(mean_of(opinions, self.labels)), torch.stack(thresholds).mean(0))
+
+    def _given(self, found: Tensor, thresholds: Tensor) -> list[Answer]:
+        """found: (rows, labels) probabilities"""
         rows = [dict(zip(self.labels, row, strict=True)) for row in found.tolist()]
-        given = (found >= self.thresholds).tolist()
+        given = (found >= thresholds).tolist()
         return [
             {
                 "labels": [label for label, is_given in zip(self.labels, each, strict=True) if is_given],

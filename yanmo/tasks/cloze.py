@@ -56,6 +56,7 @@ class Cloze(Worded):
 
     name = "cloze"
     head = "masked"
+    bound = ("pattern", "words", "prior")
     settings: Settings
 
     def __init__(self, settings: Settings, tokenizer: Tokenizer, labels: Sequence[str]) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from yanmo.errors import DataError, SettingsError, gather
 from yanmo.settings import Block
-from yanmo.tasks.base import Answer, Scores, Task
+from yanmo.tasks.base import Answer, Scores, Task, mean_of
 from yanmo.tasks.metrics.calibration import calibration
 from yanmo.tasks.metrics.classification import classification
 from yanmo.text.sources import Example, label_set
@@ -57,7 +57,15 @@ class Labelled(Task):
 
     def answers(self, logits: Tensor) -> list[Answer]:
         """(rows, labels) -> the likeliest label of each row, and how likely all are."""
-        rows = [dict(zip(self.labels, row, strict=True)) for row in logits.softmax(-1).tolist()]
+        return self._likeliest(logits.softmax(-1).tolist())
+
+    def join(
+        self, members: Sequence[Any], opinions: Sequence[Sequence[Answer]], examples: Sequence[Example]
+    ) -> list[Answer]:
+        return self._likeliest(mean_of(opinions, self.labels).tolist())
+
+    def _likeliest(self, found: list[list[float]]) -> list[Answer]:
+        rows = [dict(zip(self.labels, row, strict=True)) for row in found]
         return [{"label": max(row, key=row.__getitem__), "probabilities": row} for row in rows]
 
     def probabilities(self, answers: Sequence[Answer]) -> np.ndarray:

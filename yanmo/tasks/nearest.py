@@ -55,6 +55,7 @@ class Nearest(Worded):
 
     name = "nearest"
     head = "base"
+    bound = ("words", "pooling", "temperature")
     settings: Settings
 
     def __init__(self, settings: Settings, tokenizer: Tokenizer, labels: Sequence[str]) -> None:
