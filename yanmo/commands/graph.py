@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import Field
 
-from yanmo import evaluation, files, hub
+from yanmo import evaluation, files, runs
 from yanmo.commands.predict import opened, safe
 from yanmo.engine import Engine
 from yanmo.engine import graph as graphs
@@ -65,11 +65,10 @@ def command(words: Words[Settings]) -> dict[str, Any] | None:
     asked = words.settings
     if asked.out is not None and asked.out.suffix.lower() not in _FORMATS:
         raise SettingsError(f"out: '{asked.out}' ends in none of {', '.join(_FORMATS)}, so its format is not known")
-    runs = [path for path in words.paths if hub.is_model(path)]
-    given = [path for path in words.paths if path not in runs]
+    folders, given = runs.apart(words.paths)
     absent = [formats.absent(path) for path in given if not formats.container(path).exists()]
     gather(absent, "expected two run folders and files of texts (a text itself comes by standard input):", DataError)
-    engines = _engines(asked, runs)
+    engines = _engines(asked, folders)
     documents = [row for path in given for row in _texts(path, asked.data.columns)] if given else _standard_input()
     if not any(text.strip() for _, _, text in documents):
         raise DataError("no text given")
@@ -87,11 +86,11 @@ def command(words: Words[Settings]) -> dict[str, Any] | None:
     return None
 
 
-def _engines(asked: Settings, runs: Sequence[Path]) -> tuple[Engine, Engine]:
+def _engines(asked: Settings, folders: Sequence[Path]) -> tuple[Engine, Engine]:
     """The run that tags and the one that relates; of paths each is known by its task."""
     by_form = {"tagged": asked.tag, "related": asked.relate}
     engines = {}
-    for run in [*filter(None, by_form.values()), *runs]:
+    for run in [*filter(None, by_form.values()), *folders]:
         engine = opened(run, asked.machine)
         assert engine.task is not None  # noqa: S101 (opened)
         form = engine.task.form
