@@ -144,7 +144,7 @@ def graph(
         "directed": True,
         "multigraph": True,
         "graph": {},
-        "nodes": sorted(nodes, key=lambda node: -len(node["mentions"])),  # type: ignore[arg-type]
+        "nodes": sorted(nodes, key=lambda node: -len(node["mentions"])),
         "edges": _edges(mentions, keys, relations, where, ids),
     }
 
