@@ -203,7 +203,8 @@ def _classes(scores: Mapping[str, Any]) -> list[Part]:
 
 
 def _confusions(scores: Mapping[str, Any]) -> list[Part]:
-    labels, matrix = list(scores.get("classes") or {}), scores.get("confusion") or []
+    labels = list(scores.get("confusion_labels") or scores.get("classes") or {})
+    matrix = scores.get("confusion") or []
     if not labels or len(labels) != len(matrix):
         return []
     if len(labels) <= MOST_CLASSES:

@@ -72,10 +72,15 @@ def clear(folder: Path) -> None:
                 files.remove(folder / name)
 
 
+def apart(given: Sequence[Path]) -> tuple[list[Path], list[Path]]:
+    """A command's paths -> (folders, names of models of the package and .gguf files; all others)."""
+    found = [path for path in given if hub.is_model(path) or path.suffix == ".gguf"]
+    return found, [path for path in given if path not in found]
+
+
 def paths(given: Sequence[Path]) -> tuple[Path | None, Path | None]:
     """A command's paths -> (the folder, or the name of a model of the package; the file). Raises SettingsError for two of a kind."""
-    folders = [path for path in given if hub.is_model(path)]
-    found = [path for path in given if path not in folders]
+    folders, found = apart(given)
     for kind in (folders, found):
         if len(kind) > 1:
             raise SettingsError(

@@ -116,7 +116,7 @@ class Classify(Task):
         ]
         gather(
             faults,
-            f"{len(faults)} rows bear labels that the model can't know; correct them or train on them:",
+            f"{some(len(faults), 'row')} with labels that the model can't know; correct them or train on them:",
             DataError,
         )
         return self.tokenizer.tokenise(examples, self.settings.max_length)

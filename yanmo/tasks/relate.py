@@ -17,11 +17,12 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from yanmo.errors import DataError, SettingsError, gather
+from yanmo.errors import DataError, SettingsError, gather, some
 from yanmo.models.base import Model
 from yanmo.nn.linear import Linear
 from yanmo.settings import Block
 from yanmo.tasks.base import Answer, Loss, Scores, Task, ids_of, mean_of
+from yanmo.tasks.metrics.classification import confusion
 from yanmo.tasks.metrics.relations import OTHER, relations, semeval
 from yanmo.text.batches import Batch, Key, pack
 from yanmo.text.sources import Example, label_set
@@ -82,7 +83,7 @@ class Relate(Task):
         ]
         gather(
             faults,
-            f"{len(faults)} rows bear relations that the model can't know; correct them or train on them:",
+            f"{some(len(faults), 'row')} with relations that the model can't know; correct them or train on them:",
             DataError,
         )
         return [self._signed(e) for e in self.tokenizer.tokenise_marked(examples, _WHOLE)]
@@ -160,12 +161,12 @@ def directed(labels: Sequence[str], none: str | None) -> bool:
 
 
 def scores(truths: Sequence[str], guesses: Sequence[str], labels: Sequence[str], none: str | None) -> Scores:
-    """The official scores of SemEval-2010 task 8 where the relations are `directed`, else those without the label `none`."""
-    if directed(labels, none):
-        return semeval(truths, guesses)
+    """The official scores of SemEval-2010 task 8 where the relations are `directed`, else those without the label `none`; beside them which
+    label was taken for which: `confusion`, true by guessed, of `confusion_labels`."""
     numbers = {label: number for number, label in enumerate(labels)}
     true, guessed = (np.array([numbers[label] for label in each]) for each in (truths, guesses))
-    return relations(true, guessed, labels, none)
+    taken = {"confusion": confusion(true, guessed, len(labels)).tolist(), "confusion_labels": [*labels]}
+    return (semeval(truths, guesses) if directed(labels, none) else relations(true, guessed, labels, none)) | taken
 
 
 def _nearest(length: int, places: np.ndarray, most: int) -> np.ndarray:

@@ -15,7 +15,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from yanmo.errors import DataError, SettingsError, gather
+from yanmo.errors import DataError, SettingsError, gather, some
 from yanmo.models.base import Model
 from yanmo.nn import crf
 from yanmo.nn.crf import CRF, Chain
@@ -116,7 +116,7 @@ class Tag(Task):
         told = ", ".join(sorted(known)[:10]) + (", ..." if len(known) > 10 else "")
         gather(
             [f"{e.where}: '{types[0]}' was never seen in training (known: {told})" for e, types in strange],
-            f"{len(strange)} rows bear tags that the model can't know; correct them or train on them:",
+            f"{some(len(strange), 'row')} with tags that the model can't know; correct them or train on them:",
             DataError,
         )
         return list(examples)
