@@ -218,9 +218,11 @@ def counted(found: Mapping[str, np.ndarray]) -> dict[str, int]:
 
 def warned(told: Mapping[str, Any], name: str = "test") -> str:
     """What `counted` gives, in words; "" where no row is known."""
-    places = {"train": "in the training rows", "dev": "in the dev rows, by which it was chosen"}
-    parts = [f"{told[part]:,} {place}" for part, place in places.items() if told.get(part)]
-    return f"of {some(told['of'], f'{name} row')} there stand {' and '.join(parts)}" if parts else ""
+    train, dev = told.get("train", 0), told.get("dev", 0)
+    if train and dev:
+        return f"{train:,} of {some(told['of'], f'{name} row')} stand in the training rows, and {dev:,} in the dev rows"
+    place, count = ("training", train) if train else ("dev", dev)
+    return f"{count:,} of {some(told['of'], f'{name} row')} stand in the {place} rows" if count else ""
 
 
 # ---- two runs

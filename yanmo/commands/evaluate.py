@@ -67,22 +67,25 @@ def command(words: Words[Settings]) -> dict[str, Any]:
     _same(called, read)
     known = [_known(name, engine, given, rows) for name, engine, rows in zip(called, engines, read, strict=True)]
     answered = [_answered(engine, rows) for engine, rows in zip(engines, read, strict=True)]
-    found, errors = [], []
-    for name, each, leaks in zip(called, answered, known, strict=True):
-        if len(names) > 1:
-            say(f"{name}:")
-        wrong = scrutiny.errors(each)
-        found.append({**_scored(each, leaks), "errors": wrong[: evaluate_report.SHOWN]})
-        evaluate_report.tell(found[-1], wrong)
-        errors += [{"run": name, **error} for error in wrong] if len(names) > 1 else wrong
-    result = found[0]
-    if len(names) > 1:
-        told = [{"run": name, **each} for name, each in zip(called, found, strict=True)]
-        pairs = _compared(called, answered, known)
-        result = {"runs": told, "comparisons": pairs, "headline": result["headline"]}
-        errors.sort(key=lambda error: -float(error["wrongness"]))
+    found = [_scored(each, leaks) for each, leaks in zip(answered, known, strict=True)]
+    errors = [scrutiny.errors(each) for each in answered]
+    for each, wrong in zip(found, errors, strict=True):
+        each["errors"] = wrong[: evaluate_report.SHOWN]
+    if len(names) == 1:
+        result, every = found[0], errors[0]
+        evaluate_report.tell(result, every)
+    else:
+        for name, each in zip(called, found, strict=True):
+            evaluate_report.tell_score(each, f"{name}: ")
+        result = {
+            "runs": [{"run": name, **each} for name, each in zip(called, found, strict=True)],
+            "comparisons": _compared(called, answered, known),
+            "headline": found[0]["headline"],
+        }
+        both = [{"run": name, **error} for name, each in zip(called, errors, strict=True) for error in each]
+        every = sorted(both, key=lambda error: -float(error["wrongness"]))
     if asked.out is not None:
-        evaluate_report.write(asked.out, f"{' and '.join(called)} on {' '.join(map(str, given))}", result, errors)
+        evaluate_report.write(asked.out, f"{' and '.join(called)} on {' '.join(map(str, given))}", result, every)
     return result
 
 

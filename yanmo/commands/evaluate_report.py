@@ -13,19 +13,22 @@ SHOWN = 5  # slices and errors
 _LONGEST = 80  # characters of a text
 
 
+def tell_score(found: Mapping[str, Any], name: str = "") -> None:
+    """The headline score with its interval, and what it is of the rows that the run does not know."""
+    scores, key = found["test"], in_a_sentence(found["headline"])
+    if found["headline"] in scores and "interval" in scores:
+        say(_line(f"{name}{key}", scores[found["headline"]], scores["interval"], scores["rows"]))
+    if rest := found["leaks"].get("without"):
+        told = _line(key, rest[found["headline"]], rest.get("interval"), rest["rows"])
+        say(f"{name}without the rows that it knows: {told}")
+
+
 def tell(found: Mapping[str, Any], errors: Sequence[Mapping[str, Any]]) -> None:
-    """The scores for people, what stands behind them in a few lines."""
-    scores, key = found["test"], found["headline"]
-    for name, value in scores.items():
+    """All scores of one run, and what stands behind them in a few lines."""
+    for name, value in found["test"].items():
         if isinstance(value, (int, float)):
             say(f"{name:20} {value:.4f}" if isinstance(value, float) else f"{name:20} {value:,}")
-    if "interval" in scores:
-        say(_line(in_a_sentence(key), scores[key], scores["interval"], scores["rows"]))
-    if rest := found["leaks"].get("without"):
-        say(
-            "without the rows that it knows: "
-            + _line(in_a_sentence(key), rest[key], rest.get("interval"), rest["rows"])
-        )
+    tell_score(found)
     slices = found["slices"]
     if low := scrutiny.below(slices):
         say(f"clearly below {in_a_sentence(slices['measure'])} {number(slices['score'])}:")
