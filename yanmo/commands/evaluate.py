@@ -173,9 +173,11 @@ def _compared(names: Sequence[str], answered: Sequence[Answered], known: Sequenc
         kept = scrutiny.clean(seen, len(each.rows))
         if pair and 0 < len(kept) < len(each.rows):
             pair["without"] = scrutiny.compare(each.only(kept), answered[0].only(kept), name, names[0])
-        if pair:
-            evaluate_report.tell_pair(pair)
-            pairs.append(pair)
+        if not pair:
+            say(f"{name} and {names[0]}: their score is no sum over rows, so no test tells a difference from chance")
+            continue
+        evaluate_report.tell_pair(pair)
+        pairs.append(pair)
     return pairs
 
 
