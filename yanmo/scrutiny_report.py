@@ -29,7 +29,8 @@ def unseen(split: str, metrics: Mapping[str, Any]) -> str:
     leaks = metrics.get("leaks") or {}
     if leaks.get("unknown"):
         return f"and nobody knows which of it the model saw in training ({leaks['unknown']})"
-    return _known(split, metrics) or _UNSEEN[split]
+    told = _known(split, metrics)
+    return f"though {told}" if told else _UNSEEN[split]
 
 
 def _known(split: str, metrics: Mapping[str, Any]) -> str:
