@@ -23,6 +23,7 @@ STEPS = [
     ["evaluation", "baselines", "inspection", "scrutiny"],
     ["hub"],
     ["checkpoint"],
+    ["joining"],
     ["beginning", "anatomy", "page"],
     ["scrutiny_report"],
     ["report", "runs"],

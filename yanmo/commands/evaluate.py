@@ -12,7 +12,9 @@ from yanmo import checkpoint, evaluation, hub, machine, runs, scrutiny, settings
 from yanmo.commands import evaluate_report
 from yanmo.engine import Engine, load
 from yanmo.errors import DataError, SettingsError, gather
+from yanmo.joining import Several, chosen
 from yanmo.machine import Machine
+from yanmo.models import bases
 from yanmo.progress import bar, say
 from yanmo.scrutiny import Answered
 from yanmo.settings import Block, Words
@@ -32,6 +34,7 @@ class Settings(Block):
         None,
         description="a run folder, any folder of a known family that was fine-tuned, or its name on a hub; several are compared",
     )
+    model: Several = Field(default_factory=Several)
     data: Rows = Field(default_factory=Rows)
     out: Path | None = Field(
         None,
@@ -41,7 +44,9 @@ class Settings(Block):
 
 
 def evaluate(
-    run: str | Path | Sequence[str | Path], settings_file: str | Path | None = None, **keys: Any
+    run: str | Path | Sequence[str | Path] | None = None,
+    settings_file: str | Path | None = None,
+    **keys: Any,
 ) -> dict[str, Any]:
     """Score a run; the keys are those of `yanmo evaluate --print-settings`. Returns {"test": scores, "headline", "slices", "leaks",
     "errors": the worst}; of several runs {"runs": [such a dict of each], "comparisons": [each against the first], "headline"}."""
@@ -53,8 +58,8 @@ def command(words: Words[Settings]) -> dict[str, Any]:
     if asked.out is not None and (asked.out / checkpoint.CONFIG).exists():
         raise SettingsError(f"out: {asked.out} is a model's folder, whose own report stands there. Give another folder")
     device = machine.prepare(asked.machine)
-    called = [*map(str, names)]
-    engines = [load(name, device=device) for name in names]
+    called = [", ".join(bases(name)) for name in names]
+    engines = [load(name, join=asked.model.join, device=device) for name in names]
     for name, engine in zip(called, engines, strict=True):
         if engine.task is None:
             raise SettingsError(f"{name}: made for no task, so there is nothing to score; fine-tune it first")
@@ -89,21 +94,22 @@ def command(words: Words[Settings]) -> dict[str, Any]:
     return result
 
 
-def _asked(words: Words[Settings]) -> tuple[list[Path], Path]:
-    """(the runs, the rows)"""
+def _asked(words: Words[Settings]) -> tuple[list[str | list[str]], Path]:
+    """(the runs, of which one may be several that answer as one; the rows)"""
     asked = words.settings
     folders = [path for path in words.paths if hub.is_model(path)]
     _, file = runs.paths([path for path in words.paths if path not in folders])
+    named = asked.run if isinstance(asked.run, list) else [asked.run] if asked.run is not None else []
+    given = folders or named
+    one, test = chosen(given[0] if given else None, asked.model), file or asked.data.test
     gather(
         [f"{path}: no such file or folder" for path in words.paths if not hub.is_here(path)],
         "can't score:",
         SettingsError,
     )
-    run = asked.run if isinstance(asked.run, list) else [asked.run] if asked.run is not None else []
-    names, test = folders or run, file or asked.data.test
-    if not names or test is None:
+    if one is None or test is None:
         raise SettingsError("expected a run folder and rows to score: yanmo evaluate RUN data.test=FILE")
-    return names, test
+    return [one, *map(str, given[1:])], test
 
 
 def _read(engine: Engine, given: Sequence[Path], columns: Columns) -> list[Example]:

@@ -84,6 +84,12 @@ class Rerank(Task):
         logits = model.head(model.hidden(batch), batch.source)[:, 0].float()
         return [{"score": score} for score in logits.sigmoid().tolist()]
 
+    def join(
+        self, members: Sequence["Rerank"], opinions: Sequence[Sequence[Answer]], examples: Sequence[Example]
+    ) -> list[Answer]:
+        means = np.mean([[answer["score"] for answer in each] for each in opinions], 0)
+        return [{"score": mean} for mean in means.tolist()]
+
     def score(self, answers: Sequence[Answer], examples: Sequence[Example]) -> Scores:
         return order(examples, [answer["score"] for answer in answers])
 
