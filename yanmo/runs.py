@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import Field
 
-from yanmo import checkpoint, files, hub
+from yanmo import checkpoint, files, hub, scrutiny
 from yanmo.checkpoint import Origin
 from yanmo.errors import RunError, SettingsError, StorageError
 from yanmo.machine import Machine, fingerprint
@@ -45,7 +45,7 @@ _LEFT_BY_A_RUN = (
         REPORT,
         CARD,
     ),
-    *(track.FILE, "events", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"),
+    *(track.FILE, scrutiny.ERRORS, "events", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"),
     *sentence.FILES,
 )
 
