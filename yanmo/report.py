@@ -41,7 +41,7 @@ from yanmo.wording import FOLLOWED, HUB, NAMES, SCORES, in_a_sentence, name_of
 
 __all__ = [
     "Bars", "Code", "Confusion", "Figures", "Lines", "Part", "Section", "Table", "Text",
-    "card", "html", "render", "run_sections", "verdict", "write", "write_run",
+    "card", "details", "html", "render", "run_sections", "span", "verdict", "write", "write_run",
 ]  # fmt: skip
 
 UNSEEN = {"test": "which it never saw in training", "dev": "on which it was not trained, but which may have steered it"}
@@ -79,8 +79,7 @@ def run_sections(folder: Path) -> list[Section]:
     split, scores = _final(metrics)
     sections = [
         Section("Result", _result(split, scores, metrics.get("baseline") or {}, headline(metrics))),
-        Section("Classes", _classes(scores)),
-        Section("Confusions", _confusions(scores)),
+        *details(scores),
         Section("Training", [*_curves(log), *_evaluations(log)]),
         Section("Samples", _samples(log)),
         Section("Cost", _cost(metrics.get("cost") or {})),
@@ -185,6 +184,12 @@ def _scoreboard(everyone: Mapping[str, Mapping[str, Any]], keys: Sequence[str], 
         columns.append("95% interval")
         rows = [[*row, span(scores.get("interval"))] for row, scores in zip(rows, everyone.values(), strict=True)]
     return Table(columns, rows, caption, {0})
+
+
+def details(scores: Mapping[str, Any]) -> list[Section]:
+    """What scores say of each class, as far as they do."""
+    found = [Section("Classes", _classes(scores)), Section("Confusions", _confusions(scores))]
+    return [section for section in found if section.parts]
 
 
 def _classes(scores: Mapping[str, Any]) -> list[Part]:

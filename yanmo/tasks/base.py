@@ -90,6 +90,10 @@ class Task(Protocol):
         """Answers against the labels that the examples carry. An "interval" is [low, high] of the score that a run is judged
         by, which in a task for labelled rows is the larger the better."""
 
+    def comparable(self, examples: Sequence[Example]) -> bool:
+        """Whether answers of several models to these rows can be scored together: not where each has a space of its own."""
+        return True
+
     def cells(self, answer: Answer) -> Mapping[str, str | float]:
         """An answer as the columns of a table, which also make its one line of plain text."""
         return {name: value for name, value in answer.items() if isinstance(value, (str, int, float))}

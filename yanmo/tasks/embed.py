@@ -170,6 +170,9 @@ class Embed(Task):
         }
         return retrieval(examples, lambda texts: np.stack([known[text] for text in texts]))
 
+    def comparable(self, examples: Sequence[Example]) -> bool:
+        return kind_of(examples) == "scores"
+
     def cells(self, answer: Answer) -> Mapping[str, str | float]:
         if "vector" in answer:
             return {"vector": " ".join(f"{number:.6g}" for number in answer["vector"])}
