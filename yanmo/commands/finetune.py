@@ -10,7 +10,7 @@ from pydantic import Field
 
 from yanmo import baselines, beginning, evaluation, fit, machine, report, runs, saving, settings
 from yanmo.commands import folds
-from yanmo.errors import SettingsError
+from yanmo.errors import DataError, SettingsError
 from yanmo.job import Job
 from yanmo.models import ModelSettings
 from yanmo.progress import bar, say
@@ -18,7 +18,7 @@ from yanmo.settings import Words
 from yanmo.tasks import TASKS, make, one_of
 from yanmo.tasks.base import Answer, Task, attach
 from yanmo.tasks.classify import Settings as Classify
-from yanmo.text import doubts, sources
+from yanmo.text import doubts, sources, split
 from yanmo.text.clean import language
 from yanmo.text.forms import FORMS
 from yanmo.text.sources import Data, Example
@@ -178,7 +178,13 @@ def read(
         for doubt in doubts.find(rows, classes=task.labelling == "classes", asked=form.asked):
             say(f"warning: {doubt}")
         if "dev" not in rows and not whole:
-            rows |= folds.held_out(rows["train"], task)
+            rows |= split.split(rows["train"], {"dev": 0.1, "train": 0.9}, text=form.together)
+            rows["train"], rows["dev"] = folds.learnable(rows["train"], rows["dev"], task)
+            if not rows["dev"] or not rows["train"]:
+                count = len(rows["train"]) + len(rows["dev"])
+                raise DataError(
+                    f"{train[0]}: {count} rows are too few to hold some out; give data.dev=FILE or more rows"
+                )
     return rows, sources.hashes(path for paths in parts.values() for path in paths)
 
 

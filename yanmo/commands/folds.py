@@ -31,20 +31,8 @@ from yanmo.wording import in_a_sentence, name_of
 Parts = dict[str, list[Example]]
 
 
-def held_out(rows: Sequence[Example], task: type[Task]) -> Parts:
-    """Training rows, parted by hash: a tenth to stop and choose by ("dev"), the others to learn from ("train"). Raises DataError for too
-    few."""
-    parts = split.split(rows, {"dev": 0.1, "train": 0.9}, text=FORMS[task.form].together)
-    train, dev = _learnable(parts["train"], parts["dev"], task)
-    if not dev or not train:
-        raise DataError(
-            f"{rows[0].file}: {len(rows)} rows are too few to hold some out; give data.dev=FILE or more rows"
-        )
-    return {"dev": dev, "train": train}
-
-
-def _learnable(train: list[Example], held: list[Example], task: type[Task]) -> tuple[list[Example], list[Example]]:
-    """The same, but where all rows of a label were held out they go back: they are needed to learn from."""
+def learnable(train: list[Example], held: list[Example], task: type[Task]) -> tuple[list[Example], list[Example]]:
+    """Rows to learn from, and rows held out; but where all rows of a label were held out, they go back: they are needed to learn from."""
     if task.labelling not in ("classes", "tags"):
         return train, held
     learnt = {label for row in train for label in row.labels}
@@ -55,49 +43,53 @@ def _learnable(train: list[Example], held: list[Example], task: type[Task]) -> t
 def divided(rows: Mapping[str, list[Example]], count: int, task: type[Task]) -> list[Parts]:
     """The train, dev and test rows of each fold. The test rows of all folds are the training rows, without those whose label would be
     left with nothing to learn from; folds are of one size, for each label, as nearly as whole groups of near duplicates allow. Dev rows
-    that were given are those of every fold. Raises DataError for rows that can't be divided so."""
-    every = rows["train"]
-    places = _places(every, count, task)
+    that were given are those of every fold; else a tenth of what a fold learns from. Raises DataError for too few rows."""
+    every, where = rows["train"], rows["train"][0].file
+    texts = [canonical(row.texts[FORMS[task.form].together]) for row in every]
+    groups = _groups(texts, count, where)
+    known = {id(row): (split.key(text), group) for row, text, group in zip(every, texts, groups, strict=True)}
+
+    def cut(part: Sequence[Example], shares: Mapping[str, float], strata: Sequence[str]) -> Parts:
+        keys, own = zip(*(known[id(row)] for row in part), strict=True)
+        places = split.divide(keys, own, shares, {}, strata=strata)
+        return {name: [row for row, place in zip(part, places, strict=True) if place == name] for name in shares}
+
+    strata = ["+".join(sorted(row.labels)) if task.labelling == "classes" else "" for row in every]
+    folds = cut(every, {str(fold): 1 / count for fold in range(count)}, strata)
     found = []
-    for fold in range(count):
-        train, test = _learnable(
-            [row for row, place in zip(every, places, strict=True) if place != fold],
-            [row for row, place in zip(every, places, strict=True) if place == fold],
-            task,
-        )
-        if not test:
-            raise DataError(f"{every[0].file}: {_few(len(every), count)}: fold {fold + 1} has none to be scored")
-        parts = {"dev": rows["dev"], "train": train} if "dev" in rows else held_out(train, task)
-        found.append({**parts, "test": test})
+    for name, fold in folds.items():
+        train, test = learnable([row for other, part in folds.items() if other != name for row in part], fold, task)
+        parts = {"dev": rows["dev"]} if "dev" in rows else cut(train, {"train": 0.9, "dev": 0.1}, [""] * len(train))
+        train, dev = learnable(parts.get("train", train), parts["dev"], task)
+        if not train or not dev or not test:
+            raise DataError(f"{where}: {_few(len(every), count)}")
+        found.append({"train": train, "dev": dev, "test": test})
     if unscored := len(every) - sum(len(parts["test"]) for parts in found):
         say(
-            f"{some(unscored, 'row')} with labels that no other fold has: every model learns them, none is scored on them"
+            f"{some(unscored, 'row')} with labels that only one fold has: every model learns them, none is scored on them"
         )
     return found
 
 
-def _places(rows: Sequence[Example], count: int, task: type[Task]) -> list[int]:
-    """The number of each row's fold."""
-    texts = [canonical(row.texts[FORMS[task.form].together]) for row in rows]
-    distinct = {text: number for number, text in enumerate(dict.fromkeys(texts))}
-    if len(distinct) < count:
-        raise DataError(f"{rows[0].file}: {_few(len(distinct), count, 'different text')}")
-    equal = np.array([distinct[text] for text in texts])
-    groups = minhash.clusters(list(distinct), NEAR)[equal]
-    if (most := np.bincount(groups).max()) * count > len(rows):
+def _groups(texts: Sequence[str], count: int, where: str) -> list[int]:
+    """A number for each canonical text, equal for those that stay in one fold."""
+    numbers = {text: number for number, text in enumerate(dict.fromkeys(texts))}
+    if len(numbers) < count:
+        raise DataError(f"{where}: {_few(len(numbers), count, 'different text')}")
+    equal = np.array([numbers[text] for text in texts])
+    groups = minhash.clusters(list(numbers), NEAR)[equal]
+    if (most := np.bincount(groups).max()) * count > len(texts):
         say(
-            f"warning: {most:,} of {len(rows):,} rows resemble one another, more than a fold has, so that only equal texts stay in one "
+            f"warning: {most:,} of {len(texts):,} rows resemble one another, more than a fold has, so that only equal texts stay in one "
             "fold; the score says little of rows that resemble none"
         )
         groups = equal
-    strata = ["+".join(sorted(row.labels)) if task.labelling == "classes" else "" for row in rows]
-    shares = {str(fold): 1 / count for fold in range(count)}
-    keys = [split.key(text) for text in texts]
-    return [int(part) for part in split.divide(keys, groups.tolist(), shares, {}, strata=strata) if part is not None]
+    found: list[int] = groups.tolist()
+    return found
 
 
 def _few(there: int, count: int, what: str = "row") -> str:
-    return f"{some(there, what)} are too few for {count} folds; give a smaller data.folds=... or more rows"
+    return f"{some(there, what)} can't make {count} folds; give a smaller data.folds=... or more rows"
 
 
 Learn = Callable[..., dict[str, Any]]  # `finetune.learn`, of which (settings, rows, run, title=) is left to say
