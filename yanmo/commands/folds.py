@@ -218,7 +218,7 @@ def verdict(metrics: Mapping[str, Any]) -> str:
     if said := report.verdict(metrics["mean"], rivals, key):
         best = report.best(key, rivals)
         ahead = sum(fold["test"][key] > fold["baseline"][best][key] for fold in metrics["folds"])
-        line += f". {said} It was ahead in {ahead} of {count} folds."
+        line += f". {said} The model was ahead in {ahead} of {count} folds."
     return line
 
 
@@ -258,7 +258,7 @@ def _sections(folder: Path, metrics: Mapping[str, Any]) -> list[report.Section]:
     told: dict[str, Cell] = {
         f"{name_of(key)}, mean": mean[key],
         "Standard deviation": deviation[key],
-        "95% interval": report.span(metrics["pooled"].get("interval")),
+        "95% interval, all answers": report.span(metrics["pooled"].get("interval")),
         "Folds": len(metrics["folds"]),
         "Rows": metrics["rows"],
     }
