@@ -7,6 +7,7 @@ Beside the folds stand `metrics.json`, `report.html` and `predictions.jsonl`: th
 
 import json
 import statistics
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,6 +50,17 @@ def divided(rows: Mapping[str, list[Example]], count: int, task: type[Task]) -> 
     groups = _groups(texts, count, where)
     known = {id(row): (split.key(text), group) for row, text, group in zip(every, texts, groups, strict=True)}
 
+    def held_out(part: Sequence[Example]) -> Parts:
+        """A tenth to choose by; of few groups the smallest."""
+        parts = cut(part, {"train": 0.9, "dev": 0.1}, [""] * len(part))
+        if not parts["dev"]:
+            counts = Counter(known[id(row)][1] for row in part)
+            smallest = min(counts, key=lambda group: counts[group])
+            parts = {"train": [], "dev": []}
+            for row in part:
+                parts["dev" if known[id(row)][1] == smallest else "train"].append(row)
+        return parts
+
     def cut(part: Sequence[Example], shares: Mapping[str, float], strata: Sequence[str]) -> Parts:
         keys, own = zip(*(known[id(row)] for row in part), strict=True)
         places = split.divide(keys, own, shares, {}, strata=strata)
@@ -59,8 +71,8 @@ def divided(rows: Mapping[str, list[Example]], count: int, task: type[Task]) -> 
     found = []
     for name, fold in folds.items():
         train, test = learnable([row for other, part in folds.items() if other != name for row in part], fold, task)
-        parts = {"dev": rows["dev"]} if "dev" in rows else cut(train, {"train": 0.9, "dev": 0.1}, [""] * len(train))
-        train, dev = learnable(parts.get("train", train), parts["dev"], task)
+        parts = {"train": train, "dev": rows["dev"]} if "dev" in rows else held_out(train)
+        train, dev = learnable(parts["train"], parts["dev"], task)
         if not train or not dev or not test:
             raise DataError(f"{where}: {_few(len(every), count)}")
         found.append({"train": train, "dev": dev, "test": test})
