@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import Field
 
-from yanmo import checkpoint, files, hub
+from yanmo import checkpoint, files, hub, scrutiny
 from yanmo.errors import RunError, SettingsError, StorageError
 from yanmo.machine import Machine, fingerprint
 from yanmo.models import ModelSettings, weights
@@ -47,7 +47,7 @@ _LEFT_BY_A_RUN = (
         REPORT,
         CARD,
     ),
-    *(track.FILE, "events", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"),
+    *(track.FILE, scrutiny.ERRORS, "events", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"),
     *sentence.FILES,
 )
 

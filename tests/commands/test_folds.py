@@ -159,8 +159,20 @@ def test_what_all_folds_say(data: Path, tmp_path: Path, capsys: pytest.CaptureFi
     assert f"3 folds: 240 rows, accuracy {metrics['mean']['accuracy']:.4f} ±" in said
     assert f"macro F1 {mean:.4f} ± {deviation:.4f} (all answers together {pooled['macro_f1']:.4f} [95%" in said
     assert f"ahead in {sum(s > t for s, t in zip(scores, theirs, strict=True))} of 3 folds." in said
+    wrong = [line["where"] for line, t, g in zip(lines, truths, guesses, strict=True) if t != g]
+    errors = [json.loads(line) for line in (run / "errors.jsonl").read_text().splitlines()]
+    assert sorted(f"{error['file']}:{error['line']}" for error in errors) == sorted(wrong)
+    assert metrics["slices"]["score"] == pytest.approx(pooled["accuracy"], abs=1e-9)
     page = (run / "report.html").read_text()
-    for part in ("All answers together", "Confusions", "without data.folds", report.number(pooled["interval"][0])):
+    for part in (
+        "All answers together",
+        "Confusions",
+        "Calibration",
+        "Slices",
+        *(["Worst errors"] if wrong else []),
+        "without data.folds",
+        report.number(pooled["interval"][0]),
+    ):
         assert part in page
     assert yanmo.finetune(**asked) == metrics  # it is finished
     assert yanmo.doctor(run)[str(run)] | {"state": "finished", "faults": []} == yanmo.doctor(run)[str(run)]

@@ -8,12 +8,13 @@ from typing import Any
 import torch
 from pydantic import Field
 
-from yanmo import baselines, beginning, evaluation, fit, machine, report, runs, saving, settings
+from yanmo import baselines, beginning, evaluation, files, fit, machine, report, runs, saving, scrutiny, settings
 from yanmo.commands import folds
 from yanmo.errors import DataError, SettingsError
 from yanmo.job import Job
 from yanmo.models import ModelSettings
 from yanmo.progress import bar, say
+from yanmo.scrutiny import Answered
 from yanmo.settings import Words
 from yanmo.tasks import TASKS, make, one_of
 from yanmo.tasks.base import Answer, Task, attach
@@ -94,19 +95,28 @@ def learn(
     run.note(**known)
     metrics = fit.fit(job, run)
     last = "test" if "test" in rows else "dev"
-    headline = task.headline or task.judged_by(rows[last])
+    learnt = {name: rows[name] for name in ("train", "dev") if name != last}
+    found = scrutiny.leaks(rows[last], learnt, task.form)
 
-    def answers(name: str) -> list[Answer]:
+    def answers(name: str) -> Sequence[Answer]:
         with bar(f"scoring the {name} rows", len(prepared[name]), unit="rows") as advance:
             return evaluation.answers(opened.model, task, prepared[name], device=device, advance=advance)
 
-    metrics[last] = task.score(answers(last), prepared[last])
+    given = Answered(task, answers(last), prepared[last])
+    metrics[last] = given.scores()
     if before := task.calibrate(rows["train"], prepared["dev"], lambda: answers("dev")):
-        for name in sorted({"dev", last}):
-            metrics[name] = {**task.score(answers(name), prepared[name]), before: metrics[name][headline]}
+        for name in sorted({"dev", last}):  # the last comes last
+            given = Answered(task, answers(name), prepared[name])
+            metrics[name] = {**given.scores(), before: metrics[name][given.headline]}
+    metrics |= {
+        "headline": given.headline,
+        "slices": scrutiny.slices(given),
+        "leaks": scrutiny.leaked(given, found),
+    }
     with bar(f"baselines on the {last} rows"):
         metrics["baseline"] = baselines.beside(task, rows["train"], rows[last], labels)
-    metrics["headline"] = headline
+    errors = scrutiny.errors(given)
+    files.write_file(run.folder / scrutiny.ERRORS, scrutiny.lines(errors))
     return fit.conclude(job, run, metrics)
 
 
@@ -196,6 +206,9 @@ def verdict(metrics: dict[str, Any]) -> str:
     line = f"{name}: {scores['rows']:,} rows, {', '.join(told)}"
     if "interval" in scores:
         line += " [95% {:.4f} to {:.4f}]".format(*scores["interval"])
+    rest = metrics.get("leaks", {}).get("without", {})
+    if key in rest:
+        line += f"; {rest[key]:.4f} on those of them that it did not know before"
     if rival := report.best(key, metrics["baseline"]):
         theirs = metrics["baseline"][rival][key]
         gap = scores[key] - theirs

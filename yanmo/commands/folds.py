@@ -2,7 +2,8 @@
 
 Every fold is a run of its own in `folds/1`, `folds/2` ... of the run folder: trained on the other folds, from the same beginning, chosen by
 rows that it holds out of these, never by those that it is scored on. A run that was stopped goes on within the fold that it was in.
-Beside the folds stand `metrics.json`, `report.html` and `predictions.jsonl`: the answer to each row by the model that did not learn it.
+Beside the folds stand `metrics.json`, `report.html`, `errors.jsonl`, and in `predictions.jsonl` the answer to each row by the model that did
+not learn it.
 """
 
 import json
@@ -16,10 +17,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from yanmo import checkpoint, evaluation, files, report, runs
+from yanmo import checkpoint, evaluation, files, report, runs, scrutiny
 from yanmo.errors import DataError, SettingsError, some
 from yanmo.page import Cell
 from yanmo.progress import bar, say
+from yanmo.scrutiny import Answered
 from yanmo.tasks import TASKS
 from yanmo.tasks.base import Answer, Scores, Task
 from yanmo.text import minhash, split
@@ -153,10 +155,9 @@ def validate(
         given += [Given(number, *each) for each in zip(part["test"], *answers, strict=True)]
     order = {id(row): number for number, row in enumerate(rows["train"])}
     given.sort(key=lambda each: order[id(each.row)])
-    prepared = [each.prepared for each in given]
-    pooled = task.score([each.answer for each in given], prepared) if task.comparable(prepared) else {}
-    metrics = summary(found, pooled)
-    _write(run, metrics, given)
+    every = Answered(task, [each.answer for each in given], [each.prepared for each in given])
+    metrics = summary(found, every if task.comparable(every.rows) else None)
+    _write(run, metrics, given, scrutiny.errors(every) if metrics["pooled"] else [])
     say(verdict(metrics))
     say(_after(run.folder))
     return metrics
@@ -183,8 +184,9 @@ def _answers(
 # ---- what the folds say together
 
 
-def summary(found: Sequence[Mapping[str, Any]], pooled: Scores) -> dict[str, Any]:
-    """What metrics.json holds. found: the metrics of each fold, whose "test" is the fold; pooled: the scores of all answers together."""
+def summary(found: Sequence[Mapping[str, Any]], every: Answered | None) -> dict[str, Any]:
+    """What metrics.json holds. found: the metrics of each fold, whose "test" is the fold; every: all answers, where they can be scored
+    together."""
     scores, costs = [fold["test"] for fold in found], [fold["cost"] for fold in found]
     rivals = [name for name in found[0]["baseline"] if all(name in fold["baseline"] for fold in found)]
     total = {name: sum(cost[name] for cost in costs) for name in ("seconds", "steps", "tokens")}
@@ -194,7 +196,8 @@ def summary(found: Sequence[Mapping[str, Any]], pooled: Scores) -> dict[str, Any
         "headline": found[0]["headline"],
         "rows": sum(each["rows"] for each in scores),
         **_spread(scores),
-        "pooled": pooled,
+        "pooled": every.scores() if every else {},
+        "slices": scrutiny.slices(every) if every else {},
         "baseline": {name: _spread([fold["baseline"][name] for fold in found]) for name in rivals},
         "folds": [{name: fold[name] for name in ("train", "dev", "test", "baseline")} for fold in found],
         "cost": {**costs[0], **total, "tokens_per_second": pace, "peak_memory_mb": memory},
@@ -245,7 +248,9 @@ def _after(folder: Path) -> str:
     )
 
 
-def _write(run: runs.Run, metrics: Mapping[str, Any], given: Sequence[Given]) -> None:
+def _write(
+    run: runs.Run, metrics: Mapping[str, Any], given: Sequence[Given], errors: Sequence[Mapping[str, Any]]
+) -> None:
     lines = (
         {
             "where": each.row.where,
@@ -259,6 +264,7 @@ def _write(run: runs.Run, metrics: Mapping[str, Any], given: Sequence[Given]) ->
     files.write_file(
         run.folder / runs.PREDICTIONS, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
     )
+    files.write_file(run.folder / scrutiny.ERRORS, scrutiny.lines(errors))
     files.write_json(run.folder / runs.METRICS, metrics)
     title = f"{run.folder.name}: {len(metrics['folds'])} folds"
     report.write_run(run.folder, title=title, summary=verdict(metrics), sections=_sections(run.folder, metrics))

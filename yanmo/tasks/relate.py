@@ -21,7 +21,9 @@ from yanmo.errors import DataError, SettingsError, gather
 from yanmo.models.base import Model
 from yanmo.nn.linear import Linear
 from yanmo.settings import Block
-from yanmo.tasks.base import Answer, Loss, Scores, Task, ids_of
+from yanmo.tasks.base import Answer, Loss, Scores, Statistics, Task, ids_of
+from yanmo.tasks.metrics import relations as metrics
+from yanmo.tasks.metrics.calibration import calibrated
 from yanmo.tasks.metrics.relations import OTHER, relations, semeval
 from yanmo.text.batches import Batch, Key, pack
 from yanmo.text.sources import Example, label_set
@@ -131,7 +133,30 @@ class Relate(Task):
         ]
 
     def score(self, answers: Sequence[Answer], examples: Sequence[Example]) -> Scores:
-        return scores([e.labels[0] for e in examples], [a["label"] for a in answers], self.labels, self.none)
+        truths, guesses = [e.labels[0] for e in examples], [a["label"] for a in answers]
+        found = scores(truths, guesses, self.labels, self.none)
+        return found | calibrated(self._numbered(truths), self._probabilities(answers))
+
+    def statistics(self, answers: Sequence[Answer], examples: Sequence[Example]) -> Statistics:
+        truths, guesses = [e.labels[0] for e in examples], [a["label"] for a in answers]
+        if directed(self.labels, self.none):
+            return Statistics(metrics.semeval_statistics(truths, guesses), metrics.semeval_score)
+        numbers = self._numbered(truths), self._numbered(guesses)
+        return Statistics(metrics.statistics(*numbers, self.labels, self.none), metrics.score)
+
+    def wrongness(self, answers: Sequence[Answer], examples: Sequence[Example]) -> np.ndarray:
+        """The probability that was kept from the true relation of a wrong row."""
+        truths, guesses = (
+            self._numbered(each) for each in ([e.labels[0] for e in examples], [a["label"] for a in answers])
+        )
+        return np.where(guesses == truths, 0.0, 1 - self._probabilities(answers)[np.arange(len(truths)), truths])
+
+    def _numbered(self, labels: Sequence[str]) -> np.ndarray:
+        return np.array([self.numbers[label] for label in labels], np.int64)
+
+    def _probabilities(self, answers: Sequence[Answer]) -> np.ndarray:
+        """(rows, labels)"""
+        return np.array([[a["probabilities"][label] for label in self.labels] for a in answers])
 
     def cells(self, answer: Answer) -> Mapping[str, str | float]:
         return {"label": answer["label"], "probability": max(answer["probabilities"].values())}
