@@ -2,8 +2,8 @@
 
 Every fold is a run of its own in `folds/1`, `folds/2` ... of the run folder: trained on the other folds, from the same beginning, chosen by
 rows that it holds out of these, never by those that it is scored on. A run that was stopped goes on within the fold that it was in.
-Beside the folds stand `metrics.json`, `report.html`, `errors.jsonl`, and in `predictions.jsonl` the answer to each row by the model that did
-not learn it.
+Beside the folds stand `metrics.json`, `report.html`, `errors.jsonl`, and in `predictions.jsonl` the answer to each row by the model that
+did not learn it.
 """
 
 import json
