@@ -43,7 +43,7 @@ from yanmo.wording import FOLLOWED, HUB, NAMES, SCORES, in_a_sentence, name_of
 
 __all__ = [
     "Bars", "Code", "Confusion", "Figures", "Lines", "Part", "Section", "Table", "Text",
-    "card", "html", "render", "run_sections", "verdict", "write", "write_run",
+    "card", "details", "html", "render", "run_sections", "span", "verdict", "write", "write_run",
 ]  # fmt: skip
 
 MOST_SAMPLES = 10  # evaluations whose samples are shown, from the first to the last
@@ -190,6 +190,12 @@ def _scoreboard(everyone: Mapping[str, Mapping[str, Any]], keys: Sequence[str], 
         columns.append("95% interval")
         rows = [[*row, span(scores.get("interval"))] for row, scores in zip(rows, everyone.values(), strict=True)]
     return Table(columns, rows, caption, {0})
+
+
+def details(scores: Mapping[str, Any]) -> list[Section]:
+    """What stands behind scores alone: of each class, its confusions, calibration."""
+    found = [Section("Classes", _classes(scores)), *behind(scores, {}, [])]
+    return [section for section in found if section.parts]
 
 
 def _classes(scores: Mapping[str, Any]) -> list[Part]:

@@ -210,9 +210,11 @@ class Answering(Task):
         gains = [(not e.labels) - judged(e.labels, a["answer"])[1] for e, a in zip(dev, given, strict=True)]
         order = np.argsort(-odds)
         silent = int(np.argmax(np.append(0, np.cumsum(np.array(gains)[order]))))  # rows that had better have no answer
-        steps = np.concatenate([[math.inf], odds[order], [-math.inf]])
-        self.threshold = float(steps[silent : silent + 2].mean())
-        return "always_answering" if silent else ""
+        if not silent:
+            return ""
+        steps = np.append(odds[order], odds.min() - 2)  # finite, so that the folder can be opened
+        self.threshold = float(steps[silent - 1 : silent + 1].mean())
+        return "always_answering"
 
     def tensors(self) -> dict[str, Tensor]:
         return {} if self.threshold is None else {"threshold": torch.tensor(self.threshold, dtype=torch.float64)}

@@ -115,6 +115,10 @@ class Task(Protocol):
         """Answers against the labels that the examples carry. An "interval" is [low, high] of the score that a run is judged
         by, which in a task for labelled rows is the larger the better."""
 
+    def comparable(self, examples: Sequence[Example]) -> bool:
+        """Whether answers of several models to these rows can be scored together: not where each has a space of its own."""
+        return True
+
     def statistics(self, answers: Sequence[Answer], examples: Sequence[Example]) -> Statistics | None:
         """What the headline score of these answers is made of; None for a score that is no function of sums over rows."""
         return None

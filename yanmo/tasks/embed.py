@@ -202,6 +202,9 @@ class Embed(Task):
         places = [ranks.get((queries[e.texts[0]], documents[e.texts[1]])) for e in examples]
         return np.array([1 - 1 / place if place else 1.0 for place in places])
 
+    def comparable(self, examples: Sequence[Example]) -> bool:
+        return kind_of(examples) == "scores"
+
     def cells(self, answer: Answer) -> Mapping[str, str | float]:
         if "vector" in answer:
             return {"vector": " ".join(f"{number:.6g}" for number in answer["vector"])}
