@@ -124,7 +124,9 @@ def read_config(folder: Path) -> dict[str, Any]:
         content = weights.read_json(folder / CONFIG)
     except FileNotFoundError:
         begun = sorted(folder.glob(f"checkpoints/step-*[0-9]/{CONFIG}"))
+        folds = sorted(folder.glob(f"folds/*/{CONFIG}"))
         meant = f". The run is not finished: give its command again, or open {begun[-1].parent}" if begun else ""
+        meant = f". Of a cross-validation each fold is a model: open {folds[0].parent}, say" if folds else meant
         raise ModelError(f"{folder}: no {CONFIG} here, so this is not a model folder{meant}") from None
     if not isinstance(content.get("model_type"), str):
         raise ModelError(f"{folder / CONFIG}: expected a JSON object with 'model_type'")

@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import Field
 
-from yanmo import checkpoint, files, hub
+from yanmo import checkpoint, files, hub, scrutiny
 from yanmo.checkpoint import Origin
 from yanmo.errors import RunError, SettingsError, StorageError
 from yanmo.machine import Machine, fingerprint
@@ -31,6 +31,7 @@ SETTINGS, METRICS, REPORT, CARD, CHECKPOINTS = (
     "README.md",
     "checkpoints",
 )
+FOLDS, PREDICTIONS = "folds", "predictions.jsonl"  # of a cross-validation: a run for each fold; the answers to all rows
 # What a run leaves, in the order in which it goes: a folder without a manifest is no finished run, one without a config nobody's model.
 _LEFT_BY_A_RUN = (
     *(
@@ -39,13 +40,15 @@ _LEFT_BY_A_RUN = (
         checkpoint.CONFIG,
         SETTINGS,
         CHECKPOINTS,
+        FOLDS,
+        PREDICTIONS,
         weights.FILE,
         checkpoint.HEADS,
         checkpoint.RECORD,
         REPORT,
         CARD,
     ),
-    *(track.FILE, "events", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"),
+    *(track.FILE, scrutiny.ERRORS, "events", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"),
     *sentence.FILES,
 )
 
@@ -72,10 +75,15 @@ def clear(folder: Path) -> None:
                 files.remove(folder / name)
 
 
+def apart(given: Sequence[Path]) -> tuple[list[Path], list[Path]]:
+    """A command's paths -> (folders, names of models of the package and .gguf files; all others)."""
+    found = [path for path in given if hub.is_model(path) or path.suffix == ".gguf"]
+    return found, [path for path in given if path not in found]
+
+
 def paths(given: Sequence[Path]) -> tuple[Path | None, Path | None]:
     """A command's paths -> (the folder, or the name of a model of the package; the file). Raises SettingsError for two of a kind."""
-    folders = [path for path in given if hub.is_model(path)]
-    found = [path for path in given if path not in folders]
+    folders, found = apart(given)
     for kind in (folders, found):
         if len(kind) > 1:
             raise SettingsError(
@@ -110,9 +118,11 @@ class Run:
         pinned = [*map(hub.pinned, bases(model.base), [origin] if isinstance(origin, dict) else origin)]
         return model.model_copy(update={"base": pinned if isinstance(model.base, list) else pinned[0]})
 
-    def begin(self, inputs: Mapping[str, str], tokenizer: Tokenizer, origin: Origin | None = None) -> None:
-        """The inputs are read and sound: the folder is the run's from now on. inputs: file -> sha256 of what the run reads. origin:
-        of a base that came from a hub, or of each of several.
+    def begin(
+        self, inputs: Mapping[str, str], tokenizer: Tokenizer | None = None, origin: Origin | None = None
+    ) -> None:
+        """The inputs are read and sound: the folder is the run's from now on. inputs: file -> sha256 of what the run reads. tokenizer: of
+        a run that becomes a model. origin: of a base that came from a hub, or of each of several.
 
         Raises SettingsError when a run that goes on would read other data than it began with."""
         if self.resuming:
@@ -135,7 +145,8 @@ class Run:
             self.anew = False
         base = {"base": origin} if origin else {}
         files.write_json(self.folder / checkpoint.RECORD, {"inputs": dict(inputs), "machine": fingerprint(), **base})
-        tokenizer.save(self.folder)
+        if tokenizer is not None:
+            tokenizer.save(self.folder)
         files.write_file(self.folder / SETTINGS, dump(self.settings))
 
     def _compare_machines(self) -> None:

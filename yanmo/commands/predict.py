@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import Field
 
-from yanmo import evaluation, files, hub, machine
+from yanmo import evaluation, files, machine, runs
 from yanmo.engine import Engine, Untrained, load
 from yanmo.errors import DataError, SettingsError, gather
 from yanmo.joining import Join, Names, Several, chosen
@@ -52,12 +52,8 @@ def command(words: Words[Settings]) -> None:
     asked = words.settings
     if asked.out is not None and asked.out.suffix.lower() not in _FORMATS:
         raise SettingsError(f"out: '{asked.out}' ends in none of {', '.join(_FORMATS)}, so its format is not known")
-    given = []
-    for path in words.paths:
-        if hub.is_model(path):
-            asked.run = path
-        else:
-            given.append(path)
+    folders, given = runs.apart(words.paths)
+    asked.run = folders[-1] if folders else asked.run
     run = chosen(asked.run, asked.model)
     if run is None:
         gather(

@@ -18,8 +18,9 @@ from torch.nn import functional as F
 
 from yanmo.models.base import Model
 from yanmo.settings import Block
-from yanmo.tasks.base import Answer, Loss, Scores, Task
+from yanmo.tasks.base import Answer, Loss, Scores, Statistics, Task
 from yanmo.tasks.metrics import answers as metrics
+from yanmo.tasks.metrics.significance import mean
 from yanmo.text.batches import Batch, Key, pack
 from yanmo.text.clean import language
 from yanmo.text.forms import NOWHERE, Mark
@@ -184,6 +185,14 @@ class Answering(Task):
     def score(self, answers: Sequence[Answer], examples: Sequence[Example]) -> Scores:
         return metrics.answers([e.labels for e in examples], [a["answer"] for a in answers], measure(examples))
 
+    def statistics(self, answers: Sequence[Answer], examples: Sequence[Example]) -> Statistics:
+        truths, guesses = [e.labels for e in examples], [a["answer"] for a in answers]
+        return Statistics(metrics.statistics(truths, guesses, measure(examples)), mean)
+
+    def wrongness(self, answers: Sequence[Answer], examples: Sequence[Example]) -> np.ndarray:
+        """1 less the F1."""
+        return 1 - self.statistics(answers, examples).counts[:, 0]
+
     def cells(self, answer: Answer) -> Mapping[str, str | float]:
         return {name: answer[name] for name in ("answer", "start", "end", "probability")}
 
@@ -201,9 +210,11 @@ class Answering(Task):
         gains = [(not e.labels) - judged(e.labels, a["answer"])[1] for e, a in zip(dev, given, strict=True)]
         order = np.argsort(-odds)
         silent = int(np.argmax(np.append(0, np.cumsum(np.array(gains)[order]))))  # rows that had better have no answer
-        steps = np.concatenate([[math.inf], odds[order], [-math.inf]])
-        self.threshold = float(steps[silent : silent + 2].mean())
-        return "always_answering" if silent else ""
+        if not silent:
+            return ""
+        steps = np.append(odds[order], odds.min() - 2)  # finite, so that the folder can be opened
+        self.threshold = float(steps[silent - 1 : silent + 1].mean())
+        return "always_answering"
 
     def tensors(self) -> dict[str, Tensor]:
         return {} if self.threshold is None else {"threshold": torch.tensor(self.threshold, dtype=torch.float64)}

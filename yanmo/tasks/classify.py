@@ -19,9 +19,11 @@ from yanmo.models.base import Model
 from yanmo.progress import say
 from yanmo.settings import Block
 from yanmo.tasks import linear
-from yanmo.tasks.base import Answer, Loss, Scores, hide, ids_of, mean_of
-from yanmo.tasks.labelled import Labelled, calibrated
+from yanmo.tasks.base import Answer, Loss, Scores, Statistics, hide, ids_of, mean_of
+from yanmo.tasks.labelled import Labelled
 from yanmo.tasks.linear import LinearEvidence
+from yanmo.tasks.metrics import multilabel as many_labels
+from yanmo.tasks.metrics.calibration import calibrated
 from yanmo.tasks.metrics.classification import confusion, matthews
 from yanmo.tasks.metrics.multilabel import average_precision, multilabel, thresholds
 from yanmo.text.batches import Batch, Key, pack
@@ -167,8 +169,7 @@ class Classify(Labelled):
     def score(self, answers: Sequence[Answer], examples: Sequence[Example]) -> Scores:
         if not self.several:
             return super().score(answers, examples)
-        truths, probabilities = self.truths(examples), self.probabilities(answers)
-        guesses = self._borne([a["labels"] for a in answers])
+        truths, guesses, probabilities = self.truths(examples), self.guesses(answers), self.probabilities(answers)
         cells = probabilities.ravel()
         return (
             multilabel(truths, guesses, self.labels)
@@ -176,6 +177,23 @@ class Classify(Labelled):
             | {"mcc": matthews(confusion(truths.ravel(), guesses.ravel(), 2))}
             | calibrated(truths.ravel().astype(int), np.stack([1 - cells, cells], 1))
         )
+
+    def statistics(self, answers: Sequence[Answer], examples: Sequence[Example]) -> Statistics:
+        if not self.several:
+            return super().statistics(answers, examples)
+        return Statistics(many_labels.statistics(self.truths(examples), self.guesses(answers)), many_labels.score)
+
+    def wrongness(self, answers: Sequence[Answer], examples: Sequence[Example]) -> np.ndarray:
+        """Of several labels that of each that is wrong, summed."""
+        if not self.several:
+            return super().wrongness(answers, examples)
+        truths, guesses, shares = self.truths(examples), self.guesses(answers), self.probabilities(answers)
+        kept: np.ndarray = (np.abs(truths - shares) * (truths != guesses)).sum(1)
+        return kept
+
+    def guesses(self, answers: Sequence[Answer]) -> np.ndarray:
+        """As `truths`."""
+        return self._borne([a["labels"] for a in answers]) if self.several else super().guesses(answers)
 
     def cells(self, answer: Answer) -> Mapping[str, str | float]:
         if not self.several:

@@ -10,10 +10,11 @@ import torch
 from pydantic import BeforeValidator, Field
 from torch import Tensor
 
-from yanmo.errors import DataError, SettingsError, gather
+from yanmo.errors import DataError, SettingsError, gather, some
 from yanmo.settings import Block
-from yanmo.tasks.base import Answer, Scores, Task, mean_of
-from yanmo.tasks.metrics.calibration import calibration
+from yanmo.tasks.base import Answer, Scores, Statistics, Task, mean_of
+from yanmo.tasks.metrics import classification as one_label
+from yanmo.tasks.metrics.calibration import calibrated
 from yanmo.tasks.metrics.classification import classification
 from yanmo.text.sources import Example, label_set
 
@@ -43,7 +44,7 @@ class Labelled(Task):
         ]
         gather(
             faults,
-            f"{len(faults)} rows bear labels that the model can't know; correct them or train on them:",
+            f"{some(len(faults), 'row')} with labels that the model can't know; correct them or train on them:",
             DataError,
         )
 
@@ -72,19 +73,25 @@ class Labelled(Task):
         """(rows, labels)"""
         return np.array([[a["probabilities"][label] for label in self.labels] for a in answers])
 
+    def guesses(self, answers: Sequence[Answer]) -> np.ndarray:
+        """(rows,) the number of the label that each row was given."""
+        return np.array([self.numbers[a["label"]] for a in answers], np.int64)
+
     def score(self, answers: Sequence[Answer], examples: Sequence[Example]) -> Scores:
-        truths = self.truths(examples)
-        guesses = np.array([self.numbers[a["label"]] for a in answers])
-        return classification(truths, guesses, self.labels) | calibrated(truths, self.probabilities(answers))
+        truths, probabilities = self.truths(examples), self.probabilities(answers)
+        return classification(truths, self.guesses(answers), self.labels) | calibrated(truths, probabilities)
+
+    def statistics(self, answers: Sequence[Answer], examples: Sequence[Example]) -> Statistics:
+        counted = one_label.statistics(self.truths(examples), self.guesses(answers), len(self.labels))
+        return Statistics(counted, one_label.score)
+
+    def wrongness(self, answers: Sequence[Answer], examples: Sequence[Example]) -> np.ndarray:
+        """The probability that was kept from the true label of a wrong row."""
+        truths, shares = self.truths(examples), self.probabilities(answers)
+        return np.where(self.guesses(answers) == truths, 0.0, 1 - shares[np.arange(len(truths)), truths])
 
     def cells(self, answer: Answer) -> Mapping[str, str | float]:
         return {"label": answer["label"], "probability": max(answer["probabilities"].values())}
-
-
-def calibrated(truths: np.ndarray, probabilities: np.ndarray) -> Scores:
-    """Whether probabilities (rows, classes) mean what they say."""
-    found = calibration(truths, probabilities, resamples=1)  # without its interval, which takes its time
-    return {"ece": found["ece"], "brier": found["brier"], "calibration": found["bins"]}
 
 
 # ---- labels in words
@@ -137,7 +144,7 @@ class Worded(Labelled):
         several = [f"{e.where}: {', '.join(e.labels)}" for e in examples if len(e.labels) > 1]
         gather(
             several,
-            f"{len(several):,} rows with several labels, and this task knows one a row; learn them with task.name=classify:",
+            f"{some(len(several), 'row')} with several labels, and this task knows one a row; learn them with task.name=classify:",
             DataError,
         )
         super().check(examples)

@@ -16,8 +16,8 @@ from torch import Tensor
 from yanmo.errors import DataError, gather
 from yanmo.models.base import Model
 from yanmo.settings import Block
-from yanmo.tasks.base import Answer, Loss, Scores, Task, hide, ids_of, mean_of
-from yanmo.tasks.metrics.rating import rating
+from yanmo.tasks.base import Answer, Loss, Scores, Statistics, Task, hide, ids_of, mean_of
+from yanmo.tasks.metrics import rating as metrics
 from yanmo.text.batches import Batch, Key, pack
 from yanmo.text.sources import Example
 from yanmo.text.tokenizer import Tokenizer
@@ -132,10 +132,25 @@ class Rate(Task):
         ]
 
     def score(self, answers: Sequence[Answer], examples: Sequence[Example]) -> Scores:
-        return rating(_numbers(examples), np.array([a["rating"] for a in answers]), self.levels or None)
+        return metrics.rating(_numbers(examples), _ratings(answers), self.levels or None)
+
+    def statistics(self, answers: Sequence[Answer], examples: Sequence[Example]) -> Statistics:
+        return Statistics(metrics.statistics(_numbers(examples), _ratings(answers)), metrics.score)
+
+    def wrongness(self, answers: Sequence[Answer], examples: Sequence[Example]) -> np.ndarray:
+        """The absolute error; 0 where the true level is the nearest."""
+        truths, guesses = _numbers(examples), _ratings(answers)
+        off: np.ndarray = np.abs(truths - guesses)
+        if not self.levels:
+            return off
+        return np.where(metrics.nearest(truths, self.levels) == metrics.nearest(guesses, self.levels), 0.0, off)
 
     def cells(self, answer: Answer) -> Mapping[str, str | float]:
         return {"rating": answer["rating"]}
+
+
+def _ratings(answers: Sequence[Answer]) -> np.ndarray:
+    return np.array([answer["rating"] for answer in answers], float)
 
 
 def _numbers(examples: Sequence[Example]) -> np.ndarray:

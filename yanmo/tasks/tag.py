@@ -15,14 +15,14 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from yanmo.errors import DataError, SettingsError, gather
+from yanmo.errors import DataError, SettingsError, gather, some
 from yanmo.models.base import Model
 from yanmo.nn import crf
 from yanmo.nn.crf import CRF, Chain
 from yanmo.settings import Block
 from yanmo.tasks import units
-from yanmo.tasks.base import Answer, Loss, Scores, Task
-from yanmo.tasks.metrics import entities
+from yanmo.tasks.base import Answer, Loss, Scores, Statistics, Task
+from yanmo.tasks.metrics import entities, significance
 from yanmo.tasks.units import Units
 from yanmo.text import tagging
 from yanmo.text.batches import Batch, Key, pack
@@ -116,7 +116,7 @@ class Tag(Task):
         told = ", ".join(sorted(known)[:10]) + (", ..." if len(known) > 10 else "")
         gather(
             [f"{e.where}: '{types[0]}' was never seen in training (known: {told})" for e, types in strange],
-            f"{len(strange)} rows bear tags that the model can't know; correct them or train on them:",
+            f"{some(len(strange), 'row')} with tags that the model can't know; correct them or train on them:",
             DataError,
         )
         return list(examples)
@@ -283,8 +283,25 @@ class Tag(Task):
         return tagging.written(spans, len(example.marks), "IOB2")
 
     def score(self, answers: Sequence[Answer], examples: Sequence[Example]) -> Scores:
-        guesses = [self._tags(answer, example) for answer, example in zip(answers, examples, strict=True)]
-        return scores([example.labels for example in examples], guesses, self.labels)
+        return scores([example.labels for example in examples], self._guesses(answers, examples), self.labels)
+
+    def _guesses(self, answers: Sequence[Answer], examples: Sequence[Example]) -> list[list[str]]:
+        return [self._tags(answer, example) for answer, example in zip(answers, examples, strict=True)]
+
+    def statistics(self, answers: Sequence[Answer], examples: Sequence[Example]) -> Statistics:
+        guesses = self._guesses(answers, examples)
+        if self.scheme == PLAIN:
+            return Statistics(entities.right_tokens([e.labels for e in examples], guesses), significance.mean)
+        truths = [tagging.converted(example.labels, "IOB2") for example in examples]
+        found = (entities.spans(truths), entities.spans(guesses))
+        return Statistics(entities.statistics(*found, rows=len(examples)), entities.score)
+
+    def wrongness(self, answers: Sequence[Answer], examples: Sequence[Example]) -> np.ndarray:
+        """How many tokens have a wrong tag; of spans, how many were missed and how many should not be there, together."""
+        counts = self.statistics(answers, examples).counts
+        tokens = self.scheme == PLAIN
+        wrong: np.ndarray = counts[:, 1] - counts[:, 0] if tokens else counts[:, 1] + counts[:, 2] - 2 * counts[:, 0]
+        return wrong
 
     def cells(self, answer: Answer) -> Mapping[str, str | float]:
         if "entities" in answer:
