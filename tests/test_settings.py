@@ -91,13 +91,17 @@ def test_values_follow_yaml_1_2(tmp_path: Path, text: str, key: str, value: obje
         assert type(found) is type(value)
 
 
-@pytest.mark.parametrize("text", ["a: b.txt", "@x", "%x", "`x`", "#1", "x # y", "*star", "&x", "- x", "a=b"])
+@pytest.mark.parametrize(
+    "text",
+    ["a: b.txt", "@x", "%x", "`x`", "#1", "x # y", "*star", "&x", "- x", "a=b", "{text} is [MASK]", "[MASK] {text}"],
+)
 def test_a_word_on_the_command_line_is_taken_as_it_is(text: str) -> None:
     assert read(f"name={text}").name == text
 
 
 def test_mappings_are_merged() -> None:
     assert read("size={a: 1, b: 2}", "size.b=3").size == {"a": 1, "b": "3"}
+    assert read("size={a: 1}", "size.很好=2").size == {"a": 1, "很好": "2"}
     assert read("inner={rate: 0.5}", "inner={count: 9}").inner == Inner(rate=0.5, count=9)
 
 

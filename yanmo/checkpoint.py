@@ -191,7 +191,8 @@ def load(
         named = dict(enumerate(labels)) if labels is not None else config.id2label or _numbered(rules, tensors)
         config = replace(config, id2label=named)
     base = {rule.theirs for rule in family.rules(config, "base", prefix)}
-    if labels is not None and list(labels) != _labels(content):  # another task's head has nothing to say about this one
+    if kind in LABELLED and labels is not None and list(labels) != _labels(content):
+        # Another task's head has nothing to say about this one.
         tensors = {
             name: t for name, t in tensors.items() if name in base or name not in {rule.theirs for rule in rules}
         }

@@ -163,7 +163,10 @@ def put(content: dict[str, Any], key: str, value: Any) -> None:
     _merge(content, {last: value})
 
 
-_OVERRIDE = re.compile(r"([A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z0-9_\-]+)*)=(.*)", re.DOTALL)
+_OVERRIDE = re.compile(
+    r"([A-Za-z_][A-Za-z0-9_]*(?:\.[\w\-]+)*)=(.*)", re.DOTALL
+)  # behind a point: labels, in any script
+_YAML = re.compile(r"[\"']|[\[{](?!\w+[\]}].)")  # "{text} is [MASK]" has brackets and is no list
 _NULLS = ("", "~", "null", "Null", "NULL")
 _SWITCHES = {"--json": "json", "--print-settings": "print_settings"}
 
@@ -187,7 +190,7 @@ def read(schema: type[S], words: Sequence[str]) -> Words[S]:
             key, text = match.groups()
             # Only lists, mappings, quoted words and null are YAML's business: the typed field coerces a plain word itself, and a
             # path may hold whatever it likes.
-            value = parse_yaml(text, f"{key}=") if text[:1] in {*"[{'\""} or text in _NULLS else text
+            value = parse_yaml(text, f"{key}=") if _YAML.match(text) or text in _NULLS else text
             overrides.append((key, value))
         elif word.endswith((".yaml", ".yml")):
             if places:

@@ -19,6 +19,7 @@ NAMES = {
     "majority": "Always the commonest class",
     "network_alone": "Network alone",
     "always_answering": "Always answering",
+    "nearest_words": "Nearest words alone",
     "without_thresholds": "With thresholds of 0.5",
     "pearson": "Pearson",
     "spearman": "Spearman",

@@ -67,6 +67,8 @@ ROWS = {
     "answer": Row("finetune", more={"task": {"name": "answer", "max_length": 32}}, rows="answered-{}.jsonl"),
     "embed, texts alone": Row("finetune", more={"task": {"name": "embed"}}),
     "rerank": Row("finetune", more={"task": {"name": "rerank"}}, rows="{}-ranked.tsv"),
+    "cloze": Row("finetune", more={"task": {"name": "cloze", "words": {"neg": "bad", "pos": "good"}}}),
+    "nearest": Row("finetune", more={"task": {"name": "nearest"}}),
     "masked, accumulated, rolling back": Row("pretrain", {"accumulate": 2, "on_fault": "rollback", "spike": 6.0}),
     "masked, from shards": Row("pretrain", text="shards"),
     "masked, in bfloat16": Row("pretrain", precision="bfloat16"),

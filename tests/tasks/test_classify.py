@@ -162,7 +162,7 @@ def test_thresholds_are_those_of_the_dev_rows(cutter: Tokenizer) -> None:
     again = restore(task.record(), cutter, LABELS)
     again.take(task.tensors())
     assert again.several and again.predict(Fake(), again.batch(examples, None)) == answers()
-    p, truths = LOGITS.sigmoid().numpy(), again._truths(examples)
+    p, truths = LOGITS.sigmoid().numpy(), again.truths(examples)
     for number, label in enumerate(LABELS):  # no threshold is better
         best = max(sklearn.metrics.f1_score(truths[:, number], p[:, number] >= cut) for cut in np.unique(p))
         assert tuned["labels"][label]["f1"] == pytest.approx(best)

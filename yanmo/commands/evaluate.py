@@ -10,7 +10,7 @@ from pydantic import Field
 
 from yanmo import checkpoint, evaluation, hub, machine, runs, scrutiny, settings
 from yanmo.commands import evaluate_report
-from yanmo.engine import Engine, load
+from yanmo.engine import Engine, Untrained, load
 from yanmo.errors import DataError, SettingsError, gather
 from yanmo.joining import Several, chosen
 from yanmo.machine import Machine
@@ -29,7 +29,7 @@ class Rows(Block):
     columns: Columns = Field(default_factory=Columns, description="which column is what")
 
 
-class Settings(Block):
+class Settings(Untrained):
     run: Path | list[Path] | None = Field(
         None,
         description="a run folder, any folder of a known family that was fine-tuned, or its name on a hub; several are compared",
@@ -59,7 +59,7 @@ def command(words: Words[Settings]) -> dict[str, Any]:
         raise SettingsError(f"out: {asked.out} is a model's folder, whose own report stands there. Give another folder")
     device = machine.prepare(asked.machine)
     called = [", ".join(bases(name)) for name in names]
-    engines = [load(name, join=asked.model.join, device=device) for name in names]
+    engines = [load(name, join=asked.model.join, device=device, task=asked.task) for name in names]
     for name, engine in zip(called, engines, strict=True):
         if engine.task is None:
             raise SettingsError(f"{name}: made for no task, so there is nothing to score; fine-tune it first")

@@ -98,13 +98,13 @@ def learn(
     learnt = {name: rows[name] for name in ("train", "dev") if name != last}
     found = scrutiny.leaks(rows[last], learnt, task.form)
 
-    def answers(name: str) -> Sequence[Answer]:
+    def answers(name: str = "dev") -> Sequence[Answer]:
         with bar(f"scoring the {name} rows", len(prepared[name]), unit="rows") as advance:
             return evaluation.answers(opened.model, task, prepared[name], device=device, advance=advance)
 
     given = Answered(task, answers(last), prepared[last])
     metrics[last] = given.scores()
-    if before := task.calibrate(rows["train"], prepared["dev"], lambda: answers("dev")):
+    if before := task.calibrate(rows["train"], prepared["dev"], answers):
         for name in sorted({"dev", last}):  # the last comes last
             given = Answered(task, answers(name), prepared[name])
             metrics[name] = {**given.scores(), before: metrics[name][given.headline]}

@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import Field
 
 from yanmo import evaluation, files, machine, runs
-from yanmo.engine import Engine, load
+from yanmo.engine import Engine, Untrained, load
 from yanmo.errors import DataError, SettingsError, gather
 from yanmo.joining import Join, Names, Several, chosen
 from yanmo.machine import Machine
@@ -32,7 +32,7 @@ class Rows(Block):
     columns: Columns = Field(default_factory=Columns, description="which column is what")
 
 
-class Settings(Block):
+class Settings(Untrained):
     run: Path | None = Field(
         None, description="a run folder, any folder of a known family that was fine-tuned, or its name on a hub"
     )
@@ -64,7 +64,7 @@ def command(words: Words[Settings]) -> None:
         raise DataError(
             f"{formats.absent(wrong[0])}. A text itself comes by standard input: echo TEXT | yanmo predict {asked.run or '...'}"
         )
-    engine = opened(run, asked.machine, asked.model.join)
+    engine = opened(run, asked.machine, asked.model.join, asked.task)
     task = engine.task
     assert task is not None  # noqa: S101 (opened)
     how: dict[str, Any] = {"form": task.form, "labelled": False, "learnt": engine.checkpoint.record.get("columns")}
@@ -85,9 +85,10 @@ def command(words: Words[Settings]) -> None:
         sys.stdout.write(text)
 
 
-def opened(run: Names, asked: Machine, join: Join = "probabilities") -> Engine:
-    """The engine of a run that answers. Raises SettingsError for one that was made for no task."""
-    engine = load(run, join=join, device=machine.prepare(asked))
+def opened(run: Names, asked: Machine, join: Join = "probabilities", task: Block | None = None) -> Engine:
+    """The engine of a run that answers, or that of a folder for a task that needs no training. Raises SettingsError for one that was made
+    for no task."""
+    engine = load(run, join=join, device=machine.prepare(asked), task=task)
     if engine.task is None:
         raise SettingsError(f"{run}: made for no task, so it predicts nothing; fine-tune it first")
     if engine.task.name in OBJECTIVES:

@@ -1,31 +1,74 @@
 """The Engine: a loaded checkpoint that answers. Knows tasks by their protocol, and no family by name."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, overload
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
-from yanmo import evaluation, joining, settings
+from yanmo import checkpoint, evaluation, joining, settings
 from yanmo.checkpoint import Checkpoint
 from yanmo.engine.writing import FILLS, Filler, Generation, Piece, Writer
-from yanmo.errors import ModelError
+from yanmo.errors import ModelError, SettingsError
 from yanmo.joining import Join, Names
-from yanmo.models.base import BY_TOKEN, LANGUAGE, Memory, Model
-from yanmo.tasks import sentence
+from yanmo.models.base import BY_TOKEN, HEADS, LANGUAGE, Memory, Model
+from yanmo.settings import Block
+from yanmo.tasks import ZERO_SHOT, make, one_of, sentence
 from yanmo.tasks.base import Answer, Task, lengths
 from yanmo.text.batches import Batch, Key, Run, once, pack
 from yanmo.text.chat import Messages
 from yanmo.text.sources import Example, Given, given
 from yanmo.text.tokenizer import Tokenizer
 
+
+class Untrained(Block):
+    """What `predict` and `evaluate` may be asked beside a folder."""
+
+    task: one_of(ZERO_SHOT) | None = Field(  # type: ignore[valid-type]
+        None,
+        description=f"null: the task that the folder was trained for; {' or '.join(ZERO_SHOT)}: untrained, by the words of each label",
+    )
+
+
 _LONGEST = 512  # tokens of a text to embed, where neither the folder nor the model sets an end
 
 
-def load(name: Names, *, join: Join = "probabilities", device: str | torch.device = "cpu") -> "Engine":
+def load(
+    name: Names,
+    *,
+    join: Join = "probabilities",
+    device: str | torch.device = "cpu",
+    task: Block | Mapping[str, Any] | None = None,
+) -> "Engine":
     """Open a run folder, any Hugging Face folder of a known family, or a GGUF file of one. Several names: they answer as one, by the mean
-    of their probabilities or of their weights (join="weights"). Raises ModelError."""
-    return Engine(joining.load(name, join), torch.device(device))
+    of their probabilities or of their weights (join="weights"). Raises ModelError.
+
+    task: settings of one of `tasks.ZERO_SHOT`, which one folder answers untrained, in place of its own."""
+    opened = joining.load(name, join) if task is None else zero_shot(name, task)
+    return Engine(opened, torch.device(device))
+
+
+def zero_shot(name: Names, task: Block | Mapping[str, Any]) -> Checkpoint:
+    """A folder opened for a task that it was not trained for and answers by what the settings say of its labels. Raises SettingsError for
+    settings that name no labels, ModelError for a folder without the head that it needs."""
+    asked: Any = settings.from_arguments(Untrained, None, {"task": task}).task
+    made = ZERO_SHOT[asked.name][1]
+    labels = made.zero_shot(asked)
+    base, *others = [name] if isinstance(name, (str, Path)) else name
+    if others:
+        raise SettingsError(f"task: one model answers untrained, not {1 + len(others)}; name one of them")
+    opened = checkpoint.load(base, head=made.head)
+    if made.head != "base" and opened.fresh:
+        raise ModelError(f"{base}: it has no head for {HEADS[made.head]}, which task.name={asked.name} asks")
+    longest = opened.config.longest
+    if longest is not None and longest < asked.max_length:
+        asked = asked.model_copy(update={"max_length": longest})
+    opened.task = make(asked, opened.tokenizer, labels)
+    if opened.folder is not None:
+        opened.task.inherit(opened.folder)
+    return opened
 
 
 def _collate(rows: Sequence[Example], key: Key | None) -> Batch:

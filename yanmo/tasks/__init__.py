@@ -9,7 +9,7 @@ from pydantic import Discriminator, Tag, ValidationError
 
 from yanmo.errors import ModelError, SettingsError, brief
 from yanmo.models.base import Family
-from yanmo.tasks import answer, classify, embed, rate, relate, rerank, sentence, tag
+from yanmo.tasks import answer, classify, cloze, embed, nearest, rate, relate, rerank, sentence, tag
 from yanmo.tasks.base import Task
 from yanmo.tasks.objectives import causal, combined, denoise, masked, permutation, sentences, span
 from yanmo.text.tokenizer import Tokenizer
@@ -34,7 +34,10 @@ TASKS: dict[str, tuple[Any, Any]] = {
     "answer": (answer.Settings, answer.Answering),
     "embed": (embed.Settings, embed.Embed),
     "rerank": (rerank.Settings, rerank.Rerank),
+    "cloze": (cloze.Settings, cloze.Cloze),
+    "nearest": (nearest.Settings, nearest.Nearest),
 }
+ZERO_SHOT = {name: TASKS[name] for name in ("cloze", "nearest")}  # those that a base answers without training
 # The record of the task that a folder of another tool is made for: (kind of its head, config.json's problem_type) -> record.
 FOREIGN: dict[tuple[str, str | None], Mapping[str, Any]] = {
     ("classify", None): {"name": "classify"},

@@ -132,10 +132,11 @@ class Task(Protocol):
         return {name: value for name, value in answer.items() if isinstance(value, (str, int, float))}
 
     def calibrate(
-        self, train: Sequence[Example], dev: Sequence[Example], answers: Callable[[], Sequence[Answer]]
+        self, train: Sequence[Example], dev: Sequence[Example], answers: Callable[..., Sequence[Answer]]
     ) -> str:
         """Fit what the task adds to a trained model (thresholds, a mix), where it adds something: answers() gives the model's own on
-        the dev rows. Returns what the score of the answers before is to be called; "" where answers will be the same from now on."""
+        the dev rows, answers("train") those on the training rows. Returns what the score of the answers before is to be called; ""
+        where answers will be the same from now on."""
         return ""
 
     def tensors(self) -> dict[str, Tensor]:

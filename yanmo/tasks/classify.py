@@ -19,15 +19,15 @@ from yanmo.models.base import Model
 from yanmo.progress import say
 from yanmo.settings import Block
 from yanmo.tasks import linear
-from yanmo.tasks.base import Answer, Loss, Scores, Statistics, Task, hide, ids_of, mean_of
+from yanmo.tasks.base import Answer, Loss, Scores, Statistics, hide, ids_of, mean_of
+from yanmo.tasks.labelled import Labelled
 from yanmo.tasks.linear import LinearEvidence
-from yanmo.tasks.metrics import classification as one_label
 from yanmo.tasks.metrics import multilabel as many_labels
 from yanmo.tasks.metrics.calibration import calibrated
-from yanmo.tasks.metrics.classification import classification, confusion, matthews
+from yanmo.tasks.metrics.classification import confusion, matthews
 from yanmo.tasks.metrics.multilabel import average_precision, multilabel, thresholds
 from yanmo.text.batches import Batch, Key, pack
-from yanmo.text.sources import Example, label_set
+from yanmo.text.sources import Example
 from yanmo.text.tokenizer import Tokenizer
 
 _SEVERAL = 0.05  # share of the rows with several labels up to which these are a mistake
@@ -53,27 +53,24 @@ class Settings(Block):
     svm: bool = Field(False, description="true: a linear SVM's score is added; how much, the dev rows decide")
 
 
-class Classify(Task):
-    """Cross-entropy over `labels`, or over yes and no of each. The order of `labels` is the order of the head's outputs."""
+class Classify(Labelled):
+    """Cross-entropy over `labels`, or over yes and no of each."""
 
     name = "classify"
     head = "classify"
-    best = "macro_f1"
-    labelling = "classes"
     bound = ("several",)
     settings: Settings
 
     def __init__(self, settings: Settings, tokenizer: Tokenizer, labels: Sequence[str]) -> None:
+        super().__init__(labels)
         self.settings = settings
         self.tokenizer = tokenizer
-        self.labels = list(labels)
         self.several = bool(settings.several)
         if self.several:  # whatever the thresholds will be
             self.best, self.headline = "average_precision", "macro_f1"
         self.problem = "multi_label_classification" if self.several else "single_label_classification"
         self.evidence: LinearEvidence | None = None
         self.thresholds = torch.full((len(self.labels),), 0.5)
-        self.numbers = {label: number for number, label in enumerate(labels)}
         asked = settings.class_weights
         self.weights = torch.tensor([asked.get(label, 1.0) for label in labels]) if isinstance(asked, dict) else None
 
@@ -97,10 +94,6 @@ class Classify(Task):
             raise SettingsError(f"task.class_weights: no row bears {', '.join(map(repr, strangers))}; known: {known}")
         return settings.model_copy(update={"several": several, "class_weights": weights})
 
-    @classmethod
-    def learnt(cls, settings: Any, examples: Sequence[Example], where: str) -> list[str]:
-        return label_set(examples, where)
-
     def prepare(self, examples: Sequence[Example]) -> list[Example]:
         several = [f"{e.where}: {', '.join(e.labels)}" for e in examples if len(e.labels) > 1 and not self.several]
         gather(
@@ -109,22 +102,10 @@ class Classify(Task):
             "name a column of one label (data.columns.label=...), or learn them all (task.several=true):",
             DataError,
         )
-        known = ", ".join(self.labels[:10]) + (", ..." if len(self.labels) > 10 else "")
-        faults = [
-            f"{e.where}: label '{label}' was never seen in training (known: {known})"
-            for e in examples
-            for label in e.labels
-            if label not in self.numbers
-        ]
-        gather(
-            faults,
-            f"{some(len(faults), 'row')} with labels that the model can't know; correct them or train on them:",
-            DataError,
-        )
+        self.check(examples)
         return self.tokenizer.tokenise(examples, self.settings.max_length)
 
     def batch(self, examples: Sequence[Example], key: Key | None) -> Batch:
-        labelled = all(e.labels for e in examples)
         rows = hide(ids_of(examples), self.settings.token_dropout, key, self.tokenizer)
         evidence = None
         if key is None and self.evidence is not None:
@@ -132,14 +113,14 @@ class Classify(Task):
         return Batch(
             source=pack(rows, [e.types for e in examples]),
             evidence=evidence,
-            labels=torch.from_numpy(self._truths(examples)) if labelled else None,
+            labels=self.wanted(examples),
             rows=tuple(e.id for e in examples),
         )
 
-    def _truths(self, examples: Sequence[Example]) -> np.ndarray:
+    def truths(self, examples: Sequence[Example]) -> np.ndarray:
         """(rows,) the number of each row's label; (rows, labels) booleans where it may bear several."""
         if not self.several:
-            return np.array([self.numbers[e.labels[0]] for e in examples], np.int64)
+            return super().truths(examples)
         return self._borne([e.labels for e in examples])
 
     def _borne(self, labels: Sequence[Sequence[str]]) -> np.ndarray:
@@ -162,20 +143,20 @@ class Classify(Task):
         logits = model.head(model.hidden(batch), batch.source).float()
         if self.evidence is not None and batch.evidence is not None:
             logits = self.evidence.join(logits, batch.evidence)
-        return self._answers((logits.sigmoid() if self.several else logits.softmax(-1)).cpu(), self.thresholds)
+        return self._given(logits.sigmoid().cpu(), self.thresholds) if self.several else self.answers(logits)
 
     def join(
-        self, members: Sequence["Classify"], opinions: Sequence[Sequence[Answer]], examples: Sequence[Example]
+        self, members: Sequence[Any], opinions: Sequence[Sequence[Answer]], examples: Sequence[Example]
     ) -> list[Answer]:
         """Where a row may bear several labels, the mean of a label's probabilities is held against that of its thresholds."""
+        if not self.several:
+            return super().join(members, opinions, examples)
         thresholds = [m.thresholds[[m.numbers[label] for label in self.labels]] for m in members]
-        return self._answers(torch.from_numpy(mean_of(opinions, self.labels)), torch.stack(thresholds).mean(0))
+        return self._given(torch.from_numpy(mean_of(opinions, self.labels)), torch.stack(thresholds).mean(0))
 
-    def _answers(self, found: Tensor, thresholds: Tensor) -> list[Answer]:
+    def _given(self, found: Tensor, thresholds: Tensor) -> list[Answer]:
         """found: (rows, labels) probabilities"""
         rows = [dict(zip(self.labels, row, strict=True)) for row in found.tolist()]
-        if not self.several:
-            return [{"label": max(row, key=row.__getitem__), "probabilities": row} for row in rows]
         given = (found >= thresholds).tolist()
         return [
             {
@@ -186,9 +167,9 @@ class Classify(Task):
         ]
 
     def score(self, answers: Sequence[Answer], examples: Sequence[Example]) -> Scores:
-        truths, guesses, probabilities = self._truths(examples), self._guesses(answers), self._probabilities(answers)
         if not self.several:
-            return classification(truths, guesses, self.labels) | calibrated(truths, probabilities)
+            return super().score(answers, examples)
+        truths, guesses, probabilities = self.truths(examples), self.guesses(answers), self.probabilities(answers)
         cells = probabilities.ravel()
         return (
             multilabel(truths, guesses, self.labels)
@@ -198,34 +179,26 @@ class Classify(Task):
         )
 
     def statistics(self, answers: Sequence[Answer], examples: Sequence[Example]) -> Statistics:
-        truths, guesses = self._truths(examples), self._guesses(answers)
-        if self.several:
-            return Statistics(many_labels.statistics(truths, guesses), many_labels.score)
-        return Statistics(one_label.statistics(truths, guesses, len(self.labels)), one_label.score)
+        if not self.several:
+            return super().statistics(answers, examples)
+        return Statistics(many_labels.statistics(self.truths(examples), self.guesses(answers)), many_labels.score)
 
     def wrongness(self, answers: Sequence[Answer], examples: Sequence[Example]) -> np.ndarray:
-        """The probability that was kept from the true label of a wrong row; of several labels summed over those that are wrong."""
-        truths, guesses, shares = self._truths(examples), self._guesses(answers), self._probabilities(answers)
-        if self.several:
-            kept: np.ndarray = (np.abs(truths - shares) * (truths != guesses)).sum(1)
-            return kept
-        return np.where(guesses == truths, 0.0, 1 - shares[np.arange(len(truths)), truths])
+        """Of several labels that of each that is wrong, summed."""
+        if not self.several:
+            return super().wrongness(answers, examples)
+        truths, guesses, shares = self.truths(examples), self.guesses(answers), self.probabilities(answers)
+        kept: np.ndarray = (np.abs(truths - shares) * (truths != guesses)).sum(1)
+        return kept
 
-    def _guesses(self, answers: Sequence[Answer]) -> np.ndarray:
-        """As `_truths`."""
-        if self.several:
-            return self._borne([a["labels"] for a in answers])
-        return np.array([self.numbers[a["label"]] for a in answers], np.int64)
-
-    def _probabilities(self, answers: Sequence[Answer]) -> np.ndarray:
-        """(rows, labels)"""
-        return np.array([[a["probabilities"][label] for label in self.labels] for a in answers])
+    def guesses(self, answers: Sequence[Answer]) -> np.ndarray:
+        """As `truths`."""
+        return self._borne([a["labels"] for a in answers]) if self.several else super().guesses(answers)
 
     def cells(self, answer: Answer) -> Mapping[str, str | float]:
-        shares = answer["probabilities"]
         if not self.several:
-            return {"label": answer["label"], "probability": max(shares.values())}
-        given = answer["labels"]
+            return super().cells(answer)
+        shares, given = answer["probabilities"], answer["labels"]
         return {"labels": "; ".join(given), "probabilities": "; ".join(f"{shares[label]:.4f}" for label in given)}
 
     def calibrate(
@@ -234,13 +207,13 @@ class Classify(Task):
         """With `svm`: fit it on the training rows, and its share in the answers on the dev rows. With several labels: their thresholds."""
         if self.settings.svm:
             texts = [[" ".join(e.texts) for e in rows] for rows in (train, dev)]
-            evidence = linear.learn(texts[0], self._truths(train), len(self.labels))
-            shares = torch.from_numpy(self._probabilities(answers())).float()
+            evidence = linear.learn(texts[0], self.truths(train), len(self.labels))
+            shares = torch.from_numpy(self.probabilities(answers())).float()
             logits = shares.logit(1e-9) if self.several else shares.clamp(min=1e-9).log()
-            linear.fit_mix(evidence, logits, evidence.margins(texts[1]), torch.from_numpy(self._truths(dev)))
+            linear.fit_mix(evidence, logits, evidence.margins(texts[1]), torch.from_numpy(self.truths(dev)))
             self.evidence = evidence
         if self.several:
-            self.thresholds = torch.from_numpy(thresholds(self._truths(dev), self._probabilities(answers()))).float()
+            self.thresholds = torch.from_numpy(thresholds(self.truths(dev), self.probabilities(answers()))).float()
         return "network_alone" if self.settings.svm else "without_thresholds" if self.several else ""
 
     def tensors(self) -> dict[str, Tensor]:

@@ -12,11 +12,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -50,9 +50,7 @@ class Settings(Block):
     temperature: float = Field(
         0.05, gt=0, description="what cosines are divided by; the lower, the more the nearest count"
     )
-    pooling: Annotated[
-        tuple[sentence.Mode, ...] | None, BeforeValidator(lambda said: (said,) if isinstance(said, str) else said)
-    ] = Field(None, description=f"{', '.join(sentence.MODES)}; null: as model.base says it, else mean")
+    pooling: sentence.Choice = None
 
 
 class Compared(dict[str, Any]):

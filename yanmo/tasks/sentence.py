@@ -5,9 +5,10 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
+from pydantic import BeforeValidator, Field
 from torch import Tensor
 
 from yanmo.errors import ModelError, gather
@@ -43,6 +44,11 @@ MODES: dict[Mode, Callable[[Tensor, Run], Tensor]] = {
     "weightedmean": _weighted,
     "lasttoken": lambda hidden, run: hidden[run.ends],
 }
+Choice = Annotated[  # of a task's settings
+    tuple[Mode, ...] | None,
+    BeforeValidator(lambda said: (said,) if isinstance(said, str) else said),
+    Field(description=f"{', '.join(MODES)}; null: as model.base says it, else mean"),
+]
 _FLAGS: dict[str, Mode] = {  # as every version reads it
     "pooling_mode_cls_token": "cls",
     "pooling_mode_max_tokens": "max",
