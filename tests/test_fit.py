@@ -43,7 +43,7 @@ def test_a_task_is_learnt_and_the_folder_is_whole(data: Path, tmp_path: Path) ->
     present = {path.name for path in run.iterdir()} - {"events"}
     assert present == {
         *("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "yanmo.json", "README.md"),
-        *("settings.yaml", "metrics.json", "metrics.jsonl", "report.html", "manifest.json"),
+        *("settings.yaml", "metrics.json", "metrics.jsonl", "errors.jsonl", "report.html", "manifest.json"),
     }
     assert list((run / "events").glob("events.out.tfevents.*"))
     assert yanmo.evaluate(run, data={"test": data / "test.tsv"})["test"] == metrics["test"]

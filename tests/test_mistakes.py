@@ -75,6 +75,14 @@ SQUAD = {
         }
     ]
 }
+NAMES_IN_PLACES = "".join(f"John{i} B-PER\nlives O\nin O\nParis B-LOC\n\n" for i in range(40))
+RELATED = [
+    {"text": f"ink {i} on stone", "head": f"ink {i}", "tail": "stone", "relation": f"r{i % 2}"} for i in range(40)
+]
+ASKED = [
+    {"context": f"Ann has {i} brushes.", "question": "How many?", "answers": [{"text": f"{i}", "start": 8}]}
+    for i in range(10, 50)
+]
 NAMED = "finetune data.train=train.csv"
 
 # name: (the files, where they are not the sound ones, and the command)
@@ -244,6 +252,82 @@ MISTAKES: dict[str, tuple[dict[str, str | bytes], str]] = {
     "a missing tag": ({"train.conll": CONLL * 20 + "Mary\nsings O\n"}, "data inspect train.conll"),
     "tags for a classifier": ({"train.conll": CONLL * 20}, "finetune data.train=train.conll"),
     "answers that stand elsewhere": ({"train.json": json.dumps(SQUAD)}, "data inspect train.json"),
+    # ---- rows of other tasks
+    "a label that no training row has": (
+        {"test.csv": table([("a film", "neutral"), ("a good one", "positive")])},
+        f"{NAMED} data.test=test.csv",
+    ),
+    "tags that break IOB": (
+        {"train.conll": NAMES_IN_PLACES + "Mary I-PER\nsings O\n\nin O\nNew B-LOC\nYork I-PER\n"},
+        "finetune data.train=train.conll task.name=tag",
+    ),
+    "a tag of no scheme": (
+        {"train.conll": NAMES_IN_PLACES + "Mary PER\nsings O\n"},
+        "finetune data.train=train.conll task.name=tag",
+    ),
+    "a tag too few": (
+        {
+            "train.jsonl": lines(
+                *[{"tokens": ["Ann", "sings"], "tags": ["B-PER", "O"]}] * 20, {"tokens": ["a", "b"], "tags": ["O"]}
+            )
+        },
+        "finetune data.train=train.jsonl task.name=tag",
+    ),
+    "an entity that no training row has": (
+        {"train.conll": NAMES_IN_PLACES, "test.conll": "IBM B-ORG\nsings O\n"},
+        "finetune data.train=train.conll data.test=test.conll task.name=tag",
+    ),
+    "a name that is not in its text": (
+        {
+            "train.jsonl": lines(
+                *RELATED, {**RELATED[0], "head": "brush"}, {**RELATED[0], "tail": {"start": 9, "end": 99}}
+            )
+        },
+        "finetune data.train=train.jsonl task.name=relate",
+    ),
+    "a name at a wrong place": (
+        {
+            "train.jsonl": lines(
+                *RELATED, {**RELATED[1], "text": "now ink 1 on stone", "head": {"text": "ink 1", "start": 0}}
+            )
+        },
+        "finetune data.train=train.jsonl task.name=relate",
+    ),
+    "marks that do not close": (
+        {"train.jsonl": lines(*({"text": f"<e1>ink{' 1' * i}</e1> on <e2>stone", "relation": "r"} for i in range(9)))},
+        "finetune data.train=train.jsonl task.name=relate",
+    ),
+    "a relation that no training row has": (
+        {
+            "train.jsonl": lines(*RELATED),
+            "test.jsonl": lines({**RELATED[0], "text": "the ink 0 on stone", "relation": "r9"}),
+        },
+        "finetune data.train=train.jsonl data.test=test.jsonl task.name=relate",
+    ),
+    "an answer that is not in its context": (
+        {"train.jsonl": lines(*ASKED, {**ASKED[0], "question": "Who?", "answers": [{"text": "Bob", "start": 0}]})},
+        "finetune data.train=train.jsonl task.name=answer",
+    ),
+    "an answer at a wrong place": (
+        {"train.jsonl": lines(*ASKED, {**ASKED[0], "question": "Who?", "answers": [{"text": "Ann", "start": 4}]})},
+        "finetune data.train=train.jsonl task.name=answer",
+    ),
+    "answers that are all at wrong places": (
+        {"train.jsonl": lines(*({**row, "answers": [{**row["answers"][0], "start": 3}]} for row in ASKED))},
+        "finetune data.train=train.jsonl task.name=answer",
+    ),
+    "a number that is a word": (
+        {"train.csv": table([(text, str(i % 5) if i else "good") for i, (text, _) in enumerate(PAIRS)])},
+        f"{NAMED} task.name=rate",
+    ),
+    "a grade that is a word": (
+        {
+            "train.jsonl": lines(
+                *({"query": "ink", "document": f"d{i}", "relevance": i % 2 if i else "yes"} for i in range(9))
+            )
+        },
+        "finetune data.train=train.jsonl task.name=rerank",
+    ),
     "parallel files of different lengths": ({"mt/train.en": "one\ntwo\n", "mt/train.de": "eins\n"}, "data inspect mt"),
     # ---- words of a command
     "two files": ({"test.csv": table()}, "finetune train.csv test.csv"),

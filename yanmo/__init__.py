@@ -18,6 +18,7 @@ _FUNCTIONS = {
     "generate": "yanmo.commands.generate",
     "embed": "yanmo.commands.embed",
     "search": "yanmo.commands.search",
+    "graph": "yanmo.commands.graph",
     "doctor": "yanmo.commands.doctor",
 }
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from yanmo.commands.evaluate import evaluate as evaluate
     from yanmo.commands.finetune import finetune as finetune
     from yanmo.commands.generate import generate as generate
+    from yanmo.commands.graph import graph as graph
     from yanmo.commands.init import init as init
     from yanmo.commands.predict import predict as predict
     from yanmo.commands.pretrain import pretrain as pretrain
@@ -44,6 +46,7 @@ __all__ = [
     "evaluate",
     "finetune",
     "generate",
+    "graph",
     "init",
     "load",
     "predict",

@@ -31,6 +31,7 @@ VERBS = {
     "generate": "Write: behind a prompt, from a source text, or into the masks of a text; the words come as they are made.",
     "embed": "A vector for each text: of the rows of a file, or of lines on standard input.",
     "search": "Build an index over documents, by words, by vectors or both; add, delete, ask; answer questions from known ones.",
+    "graph": "Entities of raw texts and how they are related, by a run that tags and one that relates: a small knowledge graph.",
     "hub": "list, push, pull: models kept in a folder or on a server of your own, or on the public hub.",
     "doctor": "What this machine can do, and what is wrong with a run; --fix mends what is safe to mend.",
 }
@@ -47,6 +48,7 @@ EXAMPLES = {
     "generate": 'yanmo generate runs/writer "once upon a time" sampling.temperature=0.8 sampling.top_p=0.9',
     "embed": "yanmo embed runs/mine texts.txt out=vectors.npy",
     "search": 'yanmo search index=runs/index data=docs.jsonl; yanmo search runs/index "ink stone"',
+    "graph": "yanmo graph runs/names runs/relations in.txt out=graph.json",
     "hub": "yanmo hub push runs/reviews hub=/shared/models name=team/reviews",
     "doctor": "yanmo doctor runs/reviews",
 }

@@ -1,7 +1,7 @@
 """What a learned model must beat, on the same split: for `classify` the majority label, naive Bayes, and a linear SVM over TF-IDF; for
 `rate` the mean, the median and ridge regression; for `tag` each word's commonest tag, and a CRF with hand-made features (without its
 library a perceptron); for `relate` the majority and an SVM, which knows the entities; for `answer` the sentence with the most words of
-the question; for pairs of texts the cosine of TF-IDF.
+the question; for pairs of texts the cosine of TF-IDF, and where one is to be found by the other BM25 (with its library).
 
 A task's baselines are a function here and a line in BASELINES.
 """
@@ -9,12 +9,16 @@ A task's baselines are a function here and a line in BASELINES.
 import re
 import statistics
 import warnings
+from collections import defaultdict
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from itertools import groupby
 from typing import Any
 
 import numpy as np
 
+from yanmo.index.lexical import Lexical, build
+from yanmo.index.ranking import best
 from yanmo.tasks import embed as sentences
 from yanmo.tasks import linear_chain
 from yanmo.tasks import tag as tagger
@@ -24,6 +28,7 @@ from yanmo.tasks.linear import vectorizer
 from yanmo.tasks.metrics.answers import answers
 from yanmo.tasks.metrics.classification import classification
 from yanmo.tasks.metrics.multilabel import multilabel
+from yanmo.tasks.metrics.ranking import ranking
 from yanmo.tasks.metrics.rating import rating
 from yanmo.tasks.relate import none_of
 from yanmo.tasks.relate import scores as relation_scores
@@ -45,24 +50,58 @@ def beside(
 def embed(
     train: Sequence[Example], test: Sequence[Example], labels: Sequence[str] = (), settings: Any = None
 ) -> dict[str, Scores]:
-    """Cosines of TF-IDF, which nothing is learnt by but how rare words are; none for texts alone."""
+    """Cosines of TF-IDF, which nothing is learnt by but how rare words are, and BM25 for pairs; none for texts alone."""
     texts = [text for e in train for text in e.texts]
     features = vectorizer(language(texts), len(texts)).fit(texts)
     kind = sentences.kind_of(test)
     if kind == "texts":
         return {}
     if kind == "pairs":
-        return {"tfidf": sentences.retrieval(test, features.transform)}
+        found = {"tfidf": sentences.retrieval(test, features.transform)}
+        return found | ({"bm25": _found_by_words(test)} if find_spec("bm25s") else {})
     return {"tfidf": sentences.closeness(test, _cosines(features, test))}
 
 
 def rerank(
     train: Sequence[Example], test: Sequence[Example], labels: Sequence[str] = (), settings: Any = None
 ) -> dict[str, Scores]:
-    """The documents of each query in the order of their cosines of TF-IDF."""
+    """The documents of each query in the order of their cosines of TF-IDF, and by BM25 among those of all queries."""
     texts = [text for e in train for text in e.texts]
     features = vectorizer(language(texts), len(texts)).fit(texts)
-    return {"tfidf": order(test, _cosines(features, test).tolist())}
+    found = {"tfidf": order(test, _cosines(features, test).tolist())}
+    if not find_spec("bm25s"):
+        return found
+    documents = {text: number for number, text in enumerate(dict.fromkeys(e.texts[1] for e in test))}
+    index = Lexical(build([*documents]))
+    scores = np.zeros(len(test))
+    for query, rows in _by_query(test).items():
+        scores[rows] = index.scores(query)[[documents[test[row].texts[1]] for row in rows]]
+    return found | {"bm25": order(test, scores.tolist())}
+
+
+def _by_query(rows: Sequence[Example]) -> dict[str, list[int]]:
+    """The numbers of the rows of each first text."""
+    found: dict[str, list[int]] = defaultdict(list)
+    for number, row in enumerate(rows):
+        found[row.texts[0]].append(number)
+    return found
+
+
+def _found_by_words(rows: Sequence[Example]) -> Scores:
+    """What BM25 finds for each first text among all second and third ones, as `sentences.retrieval` does by vectors."""
+    documents = {text: number for number, text in enumerate(dict.fromkeys(t for e in rows for t in e.texts[1:]))}
+    index, texts = Lexical(build([*documents])), [*documents]
+    grades = {query: {rows[place].texts[1]: 1 for place in places} for query, places in _by_query(rows).items()}
+    run = {}
+    for query, right in grades.items():
+        scores = index.scores(query)
+        if query in documents and query not in right:
+            scores[documents[query]] = 0
+        run[query] = {texts[place]: float(scores[place]) for place in best(scores, _FOUND) if scores[place] > 0}
+    return ranking(run, grades)
+
+
+_FOUND = 100  # documents for each query
 
 
 def _cosines(features: Any, rows: Sequence[Example]) -> np.ndarray:

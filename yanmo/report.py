@@ -1,6 +1,6 @@
 """What a run folder says: the sections of its report.html, and its model card (README.md).
 
-`run_sections` and `card` read metrics.json, metrics.jsonl, settings.yaml and config.json, each of which may be missing;
+`run_sections` and `card` read metrics.json, metrics.jsonl, errors.jsonl, settings.yaml and config.json, each of which may be missing;
 they know no model and no data. How a page looks is page.py's, whose parts are offered here too: a caller needs `report`
 alone.
 """
@@ -17,6 +17,7 @@ import jinja2
 import yaml
 
 from yanmo.errors import DataError
+from yanmo.models import Bases, bases
 from yanmo.page import (
     Bars,
     Cell,
@@ -35,17 +36,16 @@ from yanmo.page import (
     span,
     write,
 )
+from yanmo.scrutiny_report import behind, comparison, leak, leak_section, read_errors, unseen
 from yanmo.settings import parse_yaml
 from yanmo.train import track
 from yanmo.wording import FOLLOWED, HUB, NAMES, SCORES, in_a_sentence, name_of
 
 __all__ = [
     "Bars", "Code", "Confusion", "Figures", "Lines", "Part", "Section", "Table", "Text",
-    "card", "html", "render", "run_sections", "verdict", "write", "write_run",
+    "card", "details", "html", "render", "run_sections", "span", "verdict", "write", "write_run",
 ]  # fmt: skip
 
-UNSEEN = {"test": "which it never saw in training", "dev": "on which it was not trained, but which may have steered it"}
-MOST_CLASSES = 20  # a larger confusion matrix is shown as the list of its commonest confusions
 MOST_SAMPLES = 10  # evaluations whose samples are shown, from the first to the last
 MOST_POINTS = 200  # a longer curve is shown as means of equal runs of steps
 
@@ -77,10 +77,13 @@ def run_sections(folder: Path) -> list[Section]:
     metrics = _read(folder / "metrics.json")
     log = track.read(folder / track.FILE) if (folder / track.FILE).exists() else []
     split, scores = _final(metrics)
+    main = headline(metrics)
     sections = [
-        Section("Result", _result(split, scores, metrics.get("baseline") or {}, headline(metrics))),
+        *(comparison(metrics, main) if metrics.get("runs") else []),
+        leak_section(split, scores, metrics, main),
+        Section("Result", _result(split, scores, metrics, main)),
         Section("Classes", _classes(scores)),
-        Section("Confusions", _confusions(scores)),
+        *behind(scores, metrics, read_errors(folder)),
         Section("Training", [*_curves(log), *_evaluations(log)]),
         Section("Samples", _samples(log)),
         Section("Cost", _cost(metrics.get("cost") or {})),
@@ -95,8 +98,10 @@ def run_sections(folder: Path) -> list[Section]:
 def write_run(folder: Path, *, title: str, summary: str = "", sections: Sequence[Section] = ()) -> None:
     """Write the run's report.html; `sections` stand before its own."""
     metrics = _read(folder / "metrics.json")
-    told = summary or verdict(_final(metrics)[1], metrics.get("baseline") or {}, headline(metrics))
-    write(folder / "report.html", title, told, [*sections, *run_sections(folder)])
+    split, scores = _final(metrics)
+    main = headline(metrics)
+    told = [leak(split, scores, metrics, main), summary or verdict(scores, metrics.get("baseline") or {}, main)]
+    write(folder / "report.html", title, " ".join(filter(None, told)), [*sections, *run_sections(folder)])
 
 
 def _final(metrics: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
@@ -152,15 +157,15 @@ def _figures(scores: Mapping[str, Any], baselines: Mapping[str, Any], key: str) 
     return Figures(told | ({"Rows": scores["rows"]} if "rows" in scores else {}))
 
 
-def _result(split: str, scores: Mapping[str, Any], baselines: Mapping[str, Any], main: str) -> list[Part]:
-    single = _single(scores)
+def _result(split: str, scores: Mapping[str, Any], metrics: Mapping[str, Any], main: str) -> list[Part]:
+    single, baselines = _single(scores), metrics.get("baseline") or {}
     if not single:
         return []
     where = f"the {split} set" + (f" of {scores['rows']:,} rows" if scores.get("rows") else "")
     everyone = _everyone("The model", scores, baselines)
     parts: list[Part] = [
         _figures(scores, baselines, main),
-        Text(verdict(scores, baselines, main) or f"Measured on {where}, {UNSEEN[split]}."),
+        Text(verdict(scores, baselines, main) or f"Measured on {where}, {unseen(split, metrics)}."),
         _scoreboard(everyone, list(single), f"Scores on {where}."),
     ]
     # The commonest class is far below the rest, and would squeeze their differences out of sight; the table has it.
@@ -187,6 +192,12 @@ def _scoreboard(everyone: Mapping[str, Mapping[str, Any]], keys: Sequence[str], 
     return Table(columns, rows, caption, {0})
 
 
+def details(scores: Mapping[str, Any]) -> list[Section]:
+    """What stands behind scores alone: of each class, its confusions, calibration."""
+    found = [Section("Classes", _classes(scores)), *behind(scores, {}, [])]
+    return [section for section in found if section.parts]
+
+
 def _classes(scores: Mapping[str, Any]) -> list[Part]:
     classes = _each(scores)
     if not classes:
@@ -199,18 +210,6 @@ def _classes(scores: Mapping[str, Any]) -> list[Part]:
             rows.append([f"{average.capitalize()} average", *means, sum(each["support"] for each in classes.values())])
     kind, counted = ("Class", "Rows") if "classes" in scores else ("Type", "Spans")
     return [Table([kind, "Precision", "Recall", "F1", counted], rows, highlight=set(range(len(classes), len(rows))))]
-
-
-def _confusions(scores: Mapping[str, Any]) -> list[Part]:
-    labels, matrix = list(scores.get("classes") or {}), scores.get("confusion") or []
-    if not labels or len(labels) != len(matrix):
-        return []
-    if len(labels) <= MOST_CLASSES:
-        return [Confusion(labels, matrix, "Rows of each true class by what the model answered, and their share of it.")]
-    cells = [(count, i, j) for i, row in enumerate(matrix) for j, count in enumerate(row)]
-    wrong = sorted(((count, i, j) for count, i, j in cells if i != j and count), reverse=True)
-    rows = [[labels[i], labels[j], count] for count, i, j in wrong[:MOST_CLASSES]]
-    return [Table(["True class", "Answered", "Rows"], rows, f"The commonest confusions among {len(labels)} classes.")]
 
 
 def _curves(log: Sequence[Mapping[str, Any]]) -> list[Part]:
@@ -280,9 +279,9 @@ TASKS = {
 
 
 def card(
-    folder: Path, *, language: str | Sequence[str], about: str, base: str | None, data: Mapping[str, str], license: str
+    folder: Path, *, language: str | Sequence[str], about: str, base: Bases, data: Mapping[str, str], license: str
 ) -> str:
-    """The README.md of a run folder. `data` maps each data file to its sha256; `base` is a folder or a hub name."""
+    """The README.md of a run folder. `data` maps each data file to its sha256; `base` is a folder or a hub name, or several."""
     metrics, config = _read(folder / "metrics.json"), _read(folder / "config.json")
     split, scores = _final(metrics)
     baselines: Mapping[str, Any] = metrics.get("baseline") or {}
@@ -292,11 +291,11 @@ def card(
         "name": folder.resolve().name,
         "language": [language] if isinstance(language, str) else list(language),
         "about": about,
-        "base": base,
+        "base": bases(base),
         "data": data,
         "license": license,
         "split": split,
-        "unseen": UNSEEN.get(split),
+        "unseen": unseen(split, metrics) if split else None,
         "scores": scores,
         "config": config,
         "pipeline": pipeline or next((tag for head, tag in PIPELINES.items() if head in heads), None),
@@ -317,13 +316,13 @@ def _front(facts: Mapping[str, Any]) -> dict[str, Any]:
     """The YAML that the hub reads, without the keys that have nothing to say."""
     base, scores, language = facts["base"], facts["scores"], facts["language"]
     # The hub knows names only; a folder of this machine is told in the text.
-    named = base and re.fullmatch(r"[\w-][\w.-]*(/[\w.-]+)?", base) and not Path(base).exists()
+    named = [each for each in base if re.fullmatch(r"[\w-][\w.-]*(/[\w.-]+)?", each) and not Path(each).exists()]
     front = {
         "language": language[0] if len(language) == 1 else language,
         "license": facts["license"],
         "library_name": facts["library"],
         "pipeline_tag": facts["pipeline"],
-        "base_model": base if named else None,
+        "base_model": named[0] if len(named) == 1 else named,
         "metrics": [metric for key, metric in HUB.items() if key in scores],
         "tags": ["yanmo", *filter(None, [facts["config"].get("model_type")])],
         "model-index": _index(facts),

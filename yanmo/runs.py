@@ -13,10 +13,11 @@ from typing import Any
 
 from pydantic import Field
 
-from yanmo import checkpoint, files, hub
+from yanmo import checkpoint, files, hub, scrutiny
+from yanmo.checkpoint import Origin
 from yanmo.errors import RunError, SettingsError, StorageError
 from yanmo.machine import Machine, fingerprint
-from yanmo.models import ModelSettings, weights
+from yanmo.models import ModelSettings, bases, weights
 from yanmo.progress import say
 from yanmo.settings import Block, build, differences, dump, parse_yaml, read_file
 from yanmo.tasks import sentence
@@ -30,6 +31,7 @@ SETTINGS, METRICS, REPORT, CARD, CHECKPOINTS = (
     "README.md",
     "checkpoints",
 )
+FOLDS, PREDICTIONS = "folds", "predictions.jsonl"  # of a cross-validation: a run for each fold; the answers to all rows
 # What a run leaves, in the order in which it goes: a folder without a manifest is no finished run, one without a config nobody's model.
 _LEFT_BY_A_RUN = (
     *(
@@ -38,13 +40,15 @@ _LEFT_BY_A_RUN = (
         checkpoint.CONFIG,
         SETTINGS,
         CHECKPOINTS,
+        FOLDS,
+        PREDICTIONS,
         weights.FILE,
         checkpoint.HEADS,
         checkpoint.RECORD,
         REPORT,
         CARD,
     ),
-    *(track.FILE, "events", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"),
+    *(track.FILE, scrutiny.ERRORS, "events", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"),
     *sentence.FILES,
 )
 
@@ -71,10 +75,15 @@ def clear(folder: Path) -> None:
                 files.remove(folder / name)
 
 
+def apart(given: Sequence[Path]) -> tuple[list[Path], list[Path]]:
+    """A command's paths -> (folders, names of models of the package and .gguf files; all others)."""
+    found = [path for path in given if hub.is_model(path) or path.suffix == ".gguf"]
+    return found, [path for path in given if path not in found]
+
+
 def paths(given: Sequence[Path]) -> tuple[Path | None, Path | None]:
     """A command's paths -> (the folder, or the name of a model of the package; the file). Raises SettingsError for two of a kind."""
-    folders = [path for path in given if hub.is_model(path)]
-    found = [path for path in given if path not in folders]
+    folders, found = apart(given)
     for kind in (folders, found):
         if len(kind) > 1:
             raise SettingsError(
@@ -104,13 +113,16 @@ class Run:
     def pinned(self, model: ModelSettings) -> ModelSettings:
         """The settings with the base of a run that goes on at the commit with which it began."""
         origin = self.record.get("base") if self.resuming else None
-        if model.base is None or not isinstance(origin, dict):
+        if model.base is None or not isinstance(origin, (dict, list)):
             return model
-        return model.model_copy(update={"base": hub.pinned(model.base, origin)})
+        pinned = [*map(hub.pinned, bases(model.base), [origin] if isinstance(origin, dict) else origin)]
+        return model.model_copy(update={"base": pinned if isinstance(model.base, list) else pinned[0]})
 
-    def begin(self, inputs: Mapping[str, str], tokenizer: Tokenizer, origin: Mapping[str, str] | None = None) -> None:
-        """The inputs are read and sound: the folder is the run's from now on. inputs: file -> sha256 of what the run reads. origin:
-        of a base that came from a hub.
+    def begin(
+        self, inputs: Mapping[str, str], tokenizer: Tokenizer | None = None, origin: Origin | None = None
+    ) -> None:
+        """The inputs are read and sound: the folder is the run's from now on. inputs: file -> sha256 of what the run reads. tokenizer: of
+        a run that becomes a model. origin: of a base that came from a hub, or of each of several.
 
         Raises SettingsError when a run that goes on would read other data than it began with."""
         if self.resuming:
@@ -131,9 +143,10 @@ class Run:
         if self.anew:
             clear(self.folder)
             self.anew = False
-        base = {"base": dict(origin)} if origin else {}
+        base = {"base": origin} if origin else {}
         files.write_json(self.folder / checkpoint.RECORD, {"inputs": dict(inputs), "machine": fingerprint(), **base})
-        tokenizer.save(self.folder)
+        if tokenizer is not None:
+            tokenizer.save(self.folder)
         files.write_file(self.folder / SETTINGS, dump(self.settings))
 
     def _compare_machines(self) -> None:

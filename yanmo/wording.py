@@ -13,6 +13,7 @@ NAMES = {
     "ndcg@10": "nDCG@10",
     "ndcg@100": "nDCG@100",
     "tfidf": "TF-IDF",
+    "bm25": "BM25",
     "svm": "TF-IDF + linear SVM",
     "naive_bayes": "Naive Bayes",
     "majority": "Always the commonest class",

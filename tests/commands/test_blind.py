@@ -147,7 +147,7 @@ def test_through_every_verb(here: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert main(["predict", "runs/a", "new.jsonl", "out=out.jsonl"]) == 0
     assert json.loads(Path("out.jsonl").read_text()) == {"text": "Ann runs =1", "tags": tags.split()}
     assert main(["data", "label", "train.conll", "label.run=runs/a", "out=labelled"]) == 2
-    assert "label.run: runs/a does not give a text one label" in capsys.readouterr().err
+    assert "label.run: runs/a does not give a text labels" in capsys.readouterr().err
 
     assert not [name for name in quantise(engine.model) if name.startswith(OWN)]
     Path("runs/a/heads.safetensors").write_bytes(safetensors.torch.save({"offset": torch.zeros(1, 9)}))

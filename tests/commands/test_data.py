@@ -3,6 +3,7 @@
 import json
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -118,6 +119,38 @@ def test_label_marks_what_a_run_is_sure_of(
     assert kept[1] == {**given[1 + best], "label": answers[best]["label"], "pseudo_label": mark}
     assert unsure[0]["text"] == given[2 - best]["text"] and "label" not in unsure[0]
     assert files.verify(Path("o")) == []
+
+
+# (labels given, probabilities) -> whether each of the row's labels is sure enough, those that are not given too
+SEVERAL = [
+    (["i"], (0.9, 0.1), True),
+    (["i", "s"], (0.9, 0.95), True),
+    (["i"], (0.9, 0.3), False),
+    ([], (0.1, 0.1), False),
+]
+
+
+@pytest.mark.parametrize(("labels", "shares", "taken"), SEVERAL)
+def test_label_gives_several_labels(
+    labels: list[str],
+    shares: tuple[float, float],
+    taken: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    small_folder: Path,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("new.jsonl").write_text('{"text": "ink paper"}\n')
+    engine: Any = yanmo.load(small_folder)
+    answer = {"labels": labels, "probabilities": dict(zip("is", shares, strict=True))}
+    monkeypatch.setattr(engine, "predict", lambda texts: [answer] * len(texts))
+    monkeypatch.setattr("yanmo.commands.predict.opened", lambda *_: engine)
+    counts = yanmo.data("label", "new.jsonl", label={"run": "run", "above": 0.85}, out="o")["parts"]["new"]
+    assert counts["labels"] == dict.fromkeys(labels, 1) if taken else counts["unsure"] == 1
+    [row] = [
+        json.loads(line) for name in ("new", "unsure") for line in Path(f"o/{name}.jsonl").read_text().splitlines()
+    ]
+    assert row.get("label") == (labels if taken else None) and row["pseudo_label"]["label"] == labels
 
 
 def test_label_needs_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

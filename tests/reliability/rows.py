@@ -37,6 +37,7 @@ class Row:
     text: str = "text.txt"  # what is pre-trained on
     rows: str = "{}.tsv"  # what is fine-tuned on: train, dev and test
     precision: str = "float32"
+    folds: int | None = None  # instead of dev and test rows
 
 
 # One more for each objective: the family that learns by it, and how.
@@ -72,6 +73,9 @@ ROWS = {
     "masked, averaged, warm-up-stable-decay": Row("pretrain", {"average": 0.9, "schedule": "wsd"}),
     **{name: Row("pretrain", more=more) for name, more in OBJECTIVES.items()},
 }
+
+
+FOLDED = Row("finetune", {"steps": 10}, folds=3)  # a run of runs; see test_folds.py
 
 
 def tagged(line: str) -> str:
@@ -142,7 +146,9 @@ def settings(row: Row, data: Path, run: Path, **train: Any) -> dict[str, Any]:
     if row.verb == "pretrain":
         objective = {"max_length": 16, **row.more.get("objective", {})}
         return {**common, "data": {"train": str(data / row.text)}, "objective": objective}
-    rows = {name: str(data / row.rows.format(name)) for name in ("train", "dev", "test")}
+    rows: dict[str, Any] = {name: str(data / row.rows.format(name)) for name in ("train", "dev", "test")}
+    if row.folds:
+        rows = {"train": rows["train"], "folds": row.folds}
     return {**common, "data": rows, "task": {"max_length": 16, **row.more.get("task", {"token_dropout": 0.1})}}
 
 
@@ -164,10 +170,13 @@ def states(run: Path) -> dict[str, dict[str, str]]:
 
 def digest(run: Path) -> str:
     """Of everything that a finished run leaves behind and that does not tell the time; with its checkpoints, where these are kept."""
-    total = hashlib.sha256((run / "model.safetensors").read_bytes())
+    folds = sorted((run / "folds").glob("*"))
+    total = hashlib.sha256((run / ("predictions.jsonl" if folds else "model.safetensors")).read_bytes())
     metrics = json.loads((run / "metrics.json").read_text())
     metrics.pop("cost")
-    total.update(json.dumps(metrics, sort_keys=True).encode())
+    total.update(json.dumps([metrics, *map(digest, folds)], sort_keys=True).encode())
+    if folds:
+        return total.hexdigest()
     for line in track.read(run / track.FILE):
         line.pop("tokens_per_second", None)
         total.update(json.dumps(line, sort_keys=True).encode())

@@ -211,6 +211,16 @@ def test_the_threshold_is_the_best_for_the_dev_rows(cutter: Tokenizer) -> None:
     assert other.threshold == kept
 
 
+@pytest.mark.parametrize(("answered", "said"), [(True, ""), (False, "always_answering")])
+def test_a_threshold_is_a_number(cutter: Tokenizer, answered: bool, said: str) -> None:
+    """Also where the best is to answer every dev row, or none: a folder with an infinite number can't be opened."""
+    dev = [asked("w5") if answered else asked() for _ in range(4)]
+    task, given = task_of(cutter), [{"answer": "w5", "no_answer": 0.5, "probability": 0.5}] * 4
+    assert task.calibrate([asked("w1"), asked()], dev, lambda: given) == said
+    assert all(math.isfinite(float(tensor)) for tensor in task.tensors().values())
+    assert bool(task.tensors()) is not answered
+
+
 def test_how_languages_are_scored() -> None:
     english, chinese = asked("w5"), Example(("谁发明了造纸术？", "蔡伦。"), ("蔡伦",))
     assert answer.measure([english]) is metrics.squad1

@@ -298,6 +298,9 @@ def test_texts_alone_are_told_apart_more_evenly(
 def test_baselines_of_other_rows() -> None:
     made = BASELINES["embed"]
     assert made(PAIRS, rows(("w1",)), (), None) == {}
+    # the third text shares more words with the first than the right one does; the first of the last pair is no answer to itself
+    asked = rows(("w1 w2", "w1 w3", "w1 w2 w3"), ("w4", "w4 w5", "w6"), ("w1 w3", "w7 w3", "w8"))
+    assert made(asked, asked, (), None)["bm25"]["mrr"] == pytest.approx((1 / 2 + 1 + 1 / 2) / 3)
     # w5 and w6 share nothing and have the lowest number; the other two share a word of five
     scored = made(SCORED, SCORED, (), None)["tfidf"]
     assert scored["rows"] == 3 and scored["spearman"] > 0.8

@@ -111,11 +111,20 @@ def test_what_counts(cutter: Tokenizer) -> None:
         task: Any = make(relate.Settings(none=named), cutter, labels)
         assert (task.none, task.best) == expected
         truths, guesses = generator.choice(len(labels), (2, 40))
-        found = task.score([{"label": labels[g]} for g in guesses], [Example(("",), (labels[t],)) for t in truths])
+        answers = [
+            {"label": labels[g], "probabilities": {label: float(label == labels[g]) for label in labels}}
+            for g in guesses
+        ]
+        found = task.score(answers, [Example(("",), (labels[t],)) for t in truths])
+        matrix, names = found.pop("confusion"), found.pop("confusion_labels")
+        assert names == labels and np.array_equal(np.array(matrix)[truths, guesses] > 0, np.ones(40, bool))
+        assert np.array(matrix).sum() == 40
         if expected[1] == "macro_f1":
-            assert found == semeval([labels[t] for t in truths], [labels[g] for g in guesses])
+            counted = semeval([labels[t] for t in truths], [labels[g] for g in guesses])
         else:
-            assert found == relations(truths, guesses, labels, expected[0])
+            counted = relations(truths, guesses, labels, expected[0])
+        assert found.items() >= counted.items()
+        assert found["ece"] == pytest.approx(1 - found["accuracy"])
     with pytest.raises(SettingsError, match=r"task\.none: no training row has the relation 'nil'; they have: a, b"):
         make(relate.Settings(none="nil"), cutter, ["a", "b"])
 
@@ -162,6 +171,7 @@ def test_the_marks_are_learnt_from(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert (
         engine.predict([{"text": "ann and bob and eve", "head": "bob", "tail": "ann"}])[0]["label"] == "Before(e2,e1)"
     )
+    assert "Confusions" in Path("run/report.html").read_text()
     task = engine.task
     assert task is not None and restore(task.record(), engine.tokenizer, ["a", "b"]).settings == task.settings
 

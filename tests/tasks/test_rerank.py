@@ -165,5 +165,6 @@ def test_refused(examples: list[Example], said: str) -> None:
 def test_the_baseline_goes_by_words() -> None:
     asked = rows(("a cat", "a cat sat", "1"), ("a cat", "a dog sat", "0"), ("a dog", "a cat sat", "1"))
     asked += rows(("a dog", "a dog sat", "0"))
-    found = BASELINES["rerank"](asked, asked, (), None)["tfidf"]
-    assert found["rows"] == 2 and found["mrr"] == pytest.approx((1 + 1 / 2) / 2)
+    for found in BASELINES["rerank"](asked, asked, (), None).values():
+        assert found["rows"] == 2 and found["mrr"] == pytest.approx((1 + 1 / 2) / 2)
+    assert {*BASELINES["rerank"](asked, asked, (), None)} == {"tfidf", "bm25"}

@@ -199,7 +199,7 @@ def test_tags_become_those_of_the_scheme(pieces: Tokenizer) -> None:
     batch = task.batch([prepared], None)
     assert [labels[number] for number in batch.labels.tolist()] == [*prepared.labels] and batch.rows == ("a:1",)
     with pytest.raises(
-        DataError, match=r"1 rows bear tags .*\n  a:7: 'ORG' was never seen in training \(known: O, PER\)"
+        DataError, match=r"1 row with tags .*\n  a:7: 'ORG' was never seen in training \(known: O, PER\)"
     ):
         task.prepare([row(["Ann"], ["B-ORG"], line=7)])
     with pytest.raises(DataError, match=r"a:7: 'XX' was never seen in training \(known: DT, NN\)"):

@@ -58,3 +58,12 @@ def test_columns_that_are_named(tmp_path: Path) -> None:
 def test_a_table_without_text(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no column of text among a, b"):
         recognise(table(tmp_path, "a,b", [f"{n},{n * 7}" for n in range(60)]), Columns())
+
+
+@pytest.mark.parametrize("column", ["label", "relation", "kind"])
+def test_marked_entities_say_that_rows_are_of_relations(column: str, tmp_path: Path) -> None:
+    rows = [f"the <e1>ink{n}</e1> on the <e2>stone</e2>,r{n % 2}" for n in range(60)]
+    seen = recognise(table(tmp_path, f"text,{column}", rows), Columns())
+    assert (seen.kind, seen.columns) == ("relate", Columns(text="text", label=column))
+    seen = recognise(table(tmp_path, f"text,{column}", [*rows, "no marks,r1"]), Columns())
+    assert seen.kind == "classify"

@@ -130,8 +130,8 @@ def _label(words: Words[Settings], given: Sequence[Path], out: Path) -> dict[str
     if asked.run is None:
         raise SettingsError("label.run: which run is to label the rows? Give label.run=runs/reviews")
     engine = opened(asked.run, words.settings.machine)
-    if engine.task is None or engine.task.problem != "single_label_classification":
-        raise SettingsError(f"label.run: {asked.run} does not give a text one label; name a run of task.name=classify")
+    if engine.task is None or (engine.task.form, engine.task.labelling) != ("labelled", "classes"):
+        raise SettingsError(f"label.run: {asked.run} does not give a text labels; name a run of task.name=classify")
     counts: dict[str, Any] = {}
     contents: dict[str, files.Content] = {}
     unsure: list[dict[str, Any]] = []
@@ -146,7 +146,7 @@ def _label(words: Words[Settings], given: Sequence[Path], out: Path) -> dict[str
             "labelled_before": len(kept),
             "labelled": len(labelled),
             "unsure": len(rest),
-            "labels": dict(Counter(row["label"] for row in labelled).most_common()),
+            "labels": dict(Counter(label for row in labelled for label in _listed(row["label"])).most_common()),
         }
         contents[f"{name}.jsonl"] = parted.json_lines([*kept, *labelled])
         unsure += rest
@@ -158,6 +158,10 @@ def _label(words: Words[Settings], given: Sequence[Path], out: Path) -> dict[str
             f"({labels or 'none'}); the rest is in {out / UNSURE}"
         )
     return {"out": str(out), "parts": counts}
+
+
+def _listed(label: str | list[str]) -> list[str]:
+    return [label] if isinstance(label, str) else label
 
 
 def _clean(words: Words[Settings], given: Sequence[Path], out: Path) -> dict[str, Any]:

@@ -75,7 +75,8 @@ def _run(folder: Path, fix: bool) -> dict[str, Any]:
     checkpoints, faults = _checkpoints(folder)
     if state == "finished":
         faults += files.changed(folder)
-    if state != "unfinished":
+    # A cross-validation is finished and no model; of a run that is one the manifest knows what is missing.
+    if state == "model" or (state == "finished" and (folder / checkpoint.CONFIG).is_file()):
         try:
             checkpoint.load(folder)
         except YanmoError as error:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from pydantic import Field
 
-from yanmo import files, hub, machine
+from yanmo import files, hub, machine, runs
 from yanmo.engine import Engine, load
 from yanmo.errors import DataError, SettingsError, gather, some
 from yanmo.machine import Machine
@@ -61,12 +61,8 @@ def command(words: Words[Settings]) -> None:
     asked = words.settings
     if asked.out is not None and asked.out.suffix.lower() not in _FORMATS:
         raise SettingsError(f"out: '{asked.out}' ends in none of {', '.join(_FORMATS)}, so its format is not known")
-    given = []
-    for path in words.paths:
-        if hub.is_model(path) or path.suffix == ".gguf":
-            asked.run = path
-        else:
-            given.append(path)
+    folders, given = runs.apart(words.paths)
+    asked.run = folders[-1] if folders else asked.run
     absent = [formats.absent(path) for path in given if not formats.container(path).exists()]
     gather(absent, "expected files of texts (a text itself comes by standard input):", DataError)
     texts = [text for path in given for text in _texts(path, asked)] if given else _standard_input()

@@ -1,17 +1,20 @@
 """`yanmo finetune data.train=FILE model.base=FOLDER`: a model for a task, beside its baselines."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from pydantic import Field
 
-from yanmo import baselines, beginning, evaluation, fit, machine, report, runs, saving, settings
+from yanmo import baselines, beginning, evaluation, files, fit, machine, report, runs, saving, scrutiny, settings
+from yanmo.commands import folds
 from yanmo.errors import DataError, SettingsError
 from yanmo.job import Job
 from yanmo.models import ModelSettings
 from yanmo.progress import bar, say
+from yanmo.scrutiny import Answered
 from yanmo.settings import Words
 from yanmo.tasks import TASKS, make, one_of
 from yanmo.tasks.base import Answer, Task, attach
@@ -55,35 +58,66 @@ def command(words: Words[Settings]) -> dict[str, Any]:
         device = machine.prepare(asked.machine)
         kind = TASKS[asked.task.name][1]
         parts = sources.parts(asked.data, kind.form)
-        rows, inputs = read(asked.data, parts, kind)
+        rows, inputs = read(asked.data, parts, kind, whole=bool(asked.data.folds))
         asked, labels = settled(asked, rows)
-        job = prepare(asked, rows, labels, run.folder, resuming=run.resuming, device=device)
-        task, opened = job.task, job.checkpoint
-        prepared = {"train": job.train, "dev": job.dev}
-        if "test" in rows:
-            prepared["test"] = task.prepare(rows["test"])
-        run.begin(inputs, opened.tokenizer, opened.origin)
-        run.note(
-            columns=asked.data.columns.model_dump(), parts={name: [*map(str, part)] for name, part in parts.items()}
-        )
-        metrics = fit.fit(job, run)
-        last = "test" if "test" in rows else "dev"
-        headline = task.headline or task.judged_by(rows[last])
-
-        def answers(name: str) -> list[Answer]:
-            with bar(f"scoring the {name} rows", len(prepared[name]), unit="rows") as advance:
-                return evaluation.answers(opened.model, task, prepared[name], device=device, advance=advance)
-
-        metrics[last] = task.score(answers(last), prepared[last])
-        if before := task.calibrate(rows["train"], prepared["dev"], lambda: answers("dev")):
-            for name in sorted({"dev", last}):
-                metrics[name] = {**task.score(answers(name), prepared[name]), before: metrics[name][headline]}
-        with bar(f"baselines on the {last} rows"):
-            metrics["baseline"] = baselines.beside(task, rows["train"], rows[last], labels)
-        metrics["headline"] = headline
-        fit.conclude(job, run, metrics)
+        known = {
+            "columns": asked.data.columns.model_dump(),
+            "parts": {name: [*map(str, part)] for name, part in parts.items()},
+        }
+        each = partial(learn, labels=labels, inputs=inputs, known=known, device=device)
+        if asked.data.folds:
+            return folds.validate(asked, rows, run, each, inputs, device)
+        metrics = each(asked, rows, run)
     say(verdict(metrics))
     return metrics
+
+
+def learn(
+    asked: Settings,
+    rows: Mapping[str, list[Example]],
+    run: runs.Run,
+    *,
+    labels: list[str] | None,
+    inputs: Mapping[str, str],
+    known: Mapping[str, Any],
+    device: torch.device,
+    title: str = "fine-tuning",
+) -> dict[str, Any]:
+    """Train on the rows of a run, score them beside the baselines, and write the finished run. inputs: see `Run.begin`; known: what else
+    its record says. Returns what its metrics.json holds."""
+    job = prepare(asked, rows, labels, run.folder, resuming=run.resuming, device=device)
+    job.title = title
+    task, opened = job.task, job.checkpoint
+    prepared = {"train": job.train, "dev": job.dev}
+    if "test" in rows:
+        prepared["test"] = task.prepare(rows["test"])
+    run.begin(inputs, opened.tokenizer, opened.origin)
+    run.note(**known)
+    metrics = fit.fit(job, run)
+    last = "test" if "test" in rows else "dev"
+    learnt = {name: rows[name] for name in ("train", "dev") if name != last}
+    found = scrutiny.leaks(rows[last], learnt, task.form)
+
+    def answers(name: str) -> Sequence[Answer]:
+        with bar(f"scoring the {name} rows", len(prepared[name]), unit="rows") as advance:
+            return evaluation.answers(opened.model, task, prepared[name], device=device, advance=advance)
+
+    given = Answered(task, answers(last), prepared[last])
+    metrics[last] = given.scores()
+    if before := task.calibrate(rows["train"], prepared["dev"], lambda: answers("dev")):
+        for name in sorted({"dev", last}):  # the last comes last
+            given = Answered(task, answers(name), prepared[name])
+            metrics[name] = {**given.scores(), before: metrics[name][given.headline]}
+    metrics |= {
+        "headline": given.headline,
+        "slices": scrutiny.slices(given),
+        "leaks": scrutiny.leaked(given, found),
+    }
+    with bar(f"baselines on the {last} rows"):
+        metrics["baseline"] = baselines.beside(task, rows["train"], rows[last], labels)
+    errors = scrutiny.errors(given)
+    files.write_file(run.folder / scrutiny.ERRORS, scrutiny.lines(errors))
+    return fit.conclude(job, run, metrics)
 
 
 def settled(asked: Settings, rows: Mapping[str, Sequence[Example]]) -> tuple[Settings, list[str] | None]:
@@ -95,7 +129,7 @@ def settled(asked: Settings, rows: Mapping[str, Sequence[Example]]) -> tuple[Set
 
 def prepare(
     asked: Settings,
-    rows: dict[str, list[Example]],
+    rows: Mapping[str, list[Example]],
     labels: list[str] | None,
     folder: Path,
     *,
@@ -136,9 +170,10 @@ def prepare(
 
 
 def read(
-    data: Data, parts: Mapping[str, Sequence[Path]], task: type[Task]
+    data: Data, parts: Mapping[str, Sequence[Path]], task: type[Task], *, whole: bool = False
 ) -> tuple[dict[str, list[Example]], dict[str, str]]:
-    """The rows of each part for a task, and the hash of each file. Without dev rows, a tenth of the training rows becomes them, by hash.
+    """The rows of each part for a task, and the hash of each file. Without dev rows, a tenth of the training rows becomes them, by hash,
+    unless these are to stay whole.
 
     What looks like a mistake in the rows is said; DataError is raised for what can't be meant.
     """
@@ -152,14 +187,9 @@ def read(
         }
         for doubt in doubts.find(rows, classes=task.labelling == "classes", asked=form.asked):
             say(f"warning: {doubt}")
-        if "dev" not in rows:
+        if "dev" not in rows and not whole:
             rows |= split.split(rows["train"], {"dev": 0.1, "train": 0.9}, text=form.together)
-            if task.labelling in ("classes", "tags"):
-                learnt = {label for row in rows["train"] for label in row.labels}
-                # Where all rows of a label were held out, they are needed to learn from.
-                rare = [row for row in rows["dev"] if not set(row.labels) <= learnt]
-                rows["train"] += rare
-                rows["dev"] = [row for row in rows["dev"] if row not in rare]
+            rows["train"], rows["dev"] = folds.learnable(rows["train"], rows["dev"], task)
             if not rows["dev"] or not rows["train"]:
                 count = len(rows["train"]) + len(rows["dev"])
                 raise DataError(
@@ -176,6 +206,9 @@ def verdict(metrics: dict[str, Any]) -> str:
     line = f"{name}: {scores['rows']:,} rows, {', '.join(told)}"
     if "interval" in scores:
         line += " [95% {:.4f} to {:.4f}]".format(*scores["interval"])
+    rest = metrics.get("leaks", {}).get("without", {})
+    if key in rest:
+        line += f"; {rest[key]:.4f} on those of them that it did not know before"
     if rival := report.best(key, metrics["baseline"]):
         theirs = metrics["baseline"][rival][key]
         gap = scores[key] - theirs

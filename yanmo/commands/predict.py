@@ -12,9 +12,10 @@ from typing import Any
 
 from pydantic import Field
 
-from yanmo import evaluation, files, hub, machine
+from yanmo import evaluation, files, machine, runs
 from yanmo.engine import Engine, load
 from yanmo.errors import DataError, SettingsError, gather
+from yanmo.joining import Join, Names, Several, chosen
 from yanmo.machine import Machine
 from yanmo.progress import bar, say
 from yanmo.settings import Block, Words
@@ -35,13 +36,15 @@ class Settings(Block):
     run: Path | None = Field(
         None, description="a run folder, any folder of a known family that was fine-tuned, or its name on a hub"
     )
+    model: Several = Field(default_factory=Several)
     out: Path | None = Field(None, description="where the answers go (.csv, .tsv or .jsonl); null: standard output")
     data: Rows = Field(default_factory=Rows)
     machine: Machine = Field(default_factory=Machine)
 
 
-def predict(run: str | Path, texts: Sequence[Given]) -> list[dict[str, Any]]:
-    """The answers of a run for texts. (For many calls, keep the Engine: `yanmo.load(run).predict(texts)`.)"""
+def predict(run: Names, texts: Sequence[Given]) -> list[dict[str, Any]]:
+    """The answers of a run for texts, or of several that answer as one. (For many calls, keep the Engine:
+    `yanmo.load(run).predict(texts)`.)"""
     return load(run).predict(list(texts))
 
 
@@ -49,22 +52,19 @@ def command(words: Words[Settings]) -> None:
     asked = words.settings
     if asked.out is not None and asked.out.suffix.lower() not in _FORMATS:
         raise SettingsError(f"out: '{asked.out}' ends in none of {', '.join(_FORMATS)}, so its format is not known")
-    given = []
-    for path in words.paths:
-        if hub.is_model(path):
-            asked.run = path
-        else:
-            given.append(path)
-    if asked.run is None:
+    folders, given = runs.apart(words.paths)
+    asked.run = folders[-1] if folders else asked.run
+    run = chosen(asked.run, asked.model)
+    if run is None:
         gather(
             [f"{path}: no such folder" for path in given if not path.exists()], "expected a run folder:", SettingsError
         )
         raise SettingsError("expected a run folder: yanmo predict RUN in.csv out=out.csv")
     if wrong := [path for path in given if not formats.container(path).exists()]:
         raise DataError(
-            f"{formats.absent(wrong[0])}. A text itself comes by standard input: echo TEXT | yanmo predict {asked.run}"
+            f"{formats.absent(wrong[0])}. A text itself comes by standard input: echo TEXT | yanmo predict {asked.run or '...'}"
         )
-    engine = opened(asked.run, asked.machine)
+    engine = opened(run, asked.machine, asked.model.join)
     task = engine.task
     assert task is not None  # noqa: S101 (opened)
     how: dict[str, Any] = {"form": task.form, "labelled": False, "learnt": engine.checkpoint.record.get("columns")}
@@ -85,9 +85,9 @@ def command(words: Words[Settings]) -> None:
         sys.stdout.write(text)
 
 
-def opened(run: Path, asked: Machine) -> Engine:
+def opened(run: Names, asked: Machine, join: Join = "probabilities") -> Engine:
     """The engine of a run that answers. Raises SettingsError for one that was made for no task."""
-    engine = load(run, device=machine.prepare(asked))
+    engine = load(run, join=join, device=machine.prepare(asked))
     if engine.task is None:
         raise SettingsError(f"{run}: made for no task, so it predicts nothing; fine-tune it first")
     if engine.task.name in OBJECTIVES:

@@ -1,5 +1,5 @@
 """`yanmo search index=FOLDER data=docs.jsonl` builds an index, or adds to it; `yanmo search FOLDER "query"` asks it, also with queries from
-files or standard input. With `model=` it has vectors beside words; documents with an answer are a FAQ.
+files or standard input. With `model=` it has vectors beside words; documents with an answer are a FAQ. With `judgements=` it is scored.
 
 What asks for words alone imports no torch.
 """
@@ -11,11 +11,12 @@ from contextlib import nullcontext
 from dataclasses import asdict
 from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from pydantic import Field
 
 from yanmo import index, settings
+from yanmo.commands import search_scores
 from yanmo.errors import SettingsError, gather, some
 from yanmo.index import Columns, Hit, Index, documents, faq
 from yanmo.index.index import Embed, Mode, Score
@@ -53,6 +54,14 @@ class Settings(Block):
     tune: Path | None = Field(
         None, description="FAQ: questions with the answers that they should be given, or none; sets the threshold"
     )
+    queries: Path | None = Field(None, description="queries with ids, for which it is scored")
+    judgements: Path | None = Field(
+        None,
+        description="which documents are relevant to these queries: columns query, document, grade, or TREC's qrels",
+    )
+    relevant: float | None = Field(
+        None, description="the least grade of a relevant document, all alike; null: above 0, and nDCG gains the grade"
+    )
     machine: Machine = Field(default_factory=Machine)
 
 
@@ -72,7 +81,13 @@ def command(words: Words[Settings]) -> dict[str, Any] | None:
         raise SettingsError(
             'expected an index: yanmo search index=FOLDER data=DOCUMENTS.jsonl builds one, yanmo search FOLDER "query" asks it'
         )
+    if (asked.queries is None) != (asked.judgements is None):
+        raise SettingsError("to score an index it takes both: queries=FILE judgements=FILE")
+    if asked.judgements and given:
+        raise SettingsError(f"'{given[0]}': with judgements= the queries are those of queries={asked.queries} alone")
     done = _change(asked, asked.index)
+    if asked.judgements:
+        return done | _scored(asked, index.load(asked.index), words.json)
     if done and not given:
         return done
     opened = index.load(asked.index)
@@ -170,6 +185,20 @@ def _asker(asked: Settings, opened: Index) -> Callable[[Sequence[str]], list[lis
     embed = _embedder(model, asked.machine) if model and mode != "lexical" else None
     rerank = _scorer(asked.rerank, asked.machine) if asked.rerank else None
     return partial(opened.search, k=asked.k, mode=mode, embed=embed, rerank=rerank, depth=asked.depth)
+
+
+def _scored(asked: Settings, opened: Index, as_json: bool) -> dict[str, Any]:
+    """How well it answers judged queries: in one mode, or in all that it has; as it is, and in the order of a reranker."""
+    assert asked.queries is not None and asked.judgements is not None  # noqa: S101 (`command`)
+    modes = (asked.mode,) if asked.mode else ("lexical",) if opened.vectors is None else get_args(Mode)
+    deep = asked.model_copy(update={"k": min(search_scores.DEEP, len(opened.documents)), "rerank": None})
+    ways = {str(mode): _asker(deep.model_copy(update={"mode": mode}), opened) for mode in modes}
+    if asked.rerank:
+        ways["reranked"] = _asker(asked.model_copy(update={"k": asked.depth}), opened)
+    found = search_scores.scores(opened, ways, asked.queries, asked.judgements, asked.relevant)
+    if not as_json:
+        sys.stdout.write(search_scores.told(found))
+    return {"index": str(asked.index), "scores": found}
 
 
 def _answers(asked: Settings, opened: Index, queries: Sequence[str]) -> Iterator[dict[str, Any]]:

@@ -8,7 +8,7 @@ Task, and says only what is different with it.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 from torch import Tensor, nn
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from yanmo.errors import ModelError
 from yanmo.models.base import Model
 from yanmo.settings import Block
+from yanmo.tasks.metrics.significance import Score
 from yanmo.text.batches import Batch, Drawn, Key
 from yanmo.text.sources import Example
 from yanmo.text.tokenizer import Tokenizer
@@ -33,6 +34,16 @@ Answer = dict[str, Any]  # one row's answer, ready for JSON
 Scores = dict[str, Any]  # names -> numbers, or nested; ready for JSON
 
 
+class Statistics(NamedTuple):
+    """What the score that a run is judged by is made of: score(counts.sum(0)) is that score, and that of some of the rows their score."""
+
+    counts: (
+        np.ndarray
+    )  # (units, k): a unit is a row, or where rows are judged together (the documents of a query) all of these
+    score: Score
+    first: np.ndarray | None = None  # (units,) the number of the row that a unit begins with; None: each row is one
+
+
 # What the labels of a task's rows are: each of a set that a row bears, a tag of a set for each word, a number, words of a text, or none.
 Labelling = Literal["classes", "tags", "numbers", "words", "none"]
 
@@ -45,6 +56,9 @@ class Task(Protocol):
     form: str = "labelled"  # of the rows that it reads (a key of `text.forms.FORMS`)
     labelling: Labelling = "none"
     problem: str | None = None  # what Hugging Face calls it (`problem_type`), where its head is "classify"
+    labels: Sequence[str] = ()  # of its answers, in the order of the head's outputs
+    # What of its record the weights were made for, so that only weights with the same can be averaged.
+    bound: tuple[str, ...] = ()
     settings: Block
     module: nn.Module | None = None  # what `own` made, once the task has a model
 
@@ -86,9 +100,32 @@ class Task(Protocol):
     def predict(self, model: Model, batch: Batch) -> list[Answer]:
         """An answer per row of the batch, in its order."""
 
+    def opinions(self, model: Model, batch: Batch) -> list[Any]:
+        """What a member of an ensemble says of each row of the batch, for `join`: its answers, or what they are made of."""
+        return self.predict(model, batch)
+
+    def join(
+        self, members: Sequence[Any], opinions: Sequence[Sequence[Any]], examples: Sequence[Example]
+    ) -> list[Answer]:
+        """The answers of an ensemble, one a row: the mean of the members' opinions. members: tasks of this class with the same labels,
+        perhaps in another order, of which this is the first. Raises ModelError where a task has no ensembles."""
+        raise ModelError(f"answers of the task '{self.name}' can't be averaged")
+
     def score(self, answers: Sequence[Answer], examples: Sequence[Example]) -> Scores:
         """Answers against the labels that the examples carry. An "interval" is [low, high] of the score that a run is judged
         by, which in a task for labelled rows is the larger the better."""
+
+    def comparable(self, examples: Sequence[Example]) -> bool:
+        """Whether answers of several models to these rows can be scored together: not where each has a space of its own."""
+        return True
+
+    def statistics(self, answers: Sequence[Answer], examples: Sequence[Example]) -> Statistics | None:
+        """What the headline score of these answers is made of; None for a score that is no function of sums over rows."""
+        return None
+
+    def wrongness(self, answers: Sequence[Answer], examples: Sequence[Example]) -> np.ndarray | None:
+        """(rows,) how wrong each answer is: 0 is right, the larger the worse, in a unit of the task's own. None: no answer is wrong."""
+        return None
 
     def cells(self, answer: Answer) -> Mapping[str, str | float]:
         """An answer as the columns of a table, which also make its one line of plain text."""
@@ -129,6 +166,14 @@ def attach(model: nn.Module, task: Task, width: int) -> None:
         model.add_module(OWN, task.module)
 
 
+def mean_of(opinions: Sequence[Sequence[Answer]], labels: Sequence[str]) -> np.ndarray:
+    """(rows, labels) the mean of the "probabilities" that several members give to each label, by its name."""
+    found: np.ndarray = np.mean(
+        [[[a["probabilities"][label] for label in labels] for a in each] for each in opinions], 0
+    )
+    return found
+
+
 def lengths(examples: Sequence[Example]) -> np.ndarray:
     """(rows,) the number of tokens of each prepared example."""
     if isinstance(examples, Drawn):
@@ -139,6 +184,12 @@ def lengths(examples: Sequence[Example]) -> np.ndarray:
 def ids_of(examples: Sequence[Example]) -> list[np.ndarray]:
     """The token ids of prepared examples."""
     return [example.ids for example in examples if example.ids is not None]
+
+
+def begins(examples: Sequence[Example]) -> np.ndarray:
+    """(distinct first texts,) the number of the row in which each stands first: where the rows of a query are judged together."""
+    first = {example.texts[0]: row for row, example in reversed([*enumerate(examples)])}
+    return np.array(sorted(first.values()))
 
 
 def hide(rows: list[np.ndarray], share: float, key: Key | None, tokenizer: Tokenizer) -> list[np.ndarray]:

@@ -19,9 +19,11 @@ from yanmo.models.base import Model
 from yanmo.progress import say
 from yanmo.settings import Block
 from yanmo.tasks import linear
-from yanmo.tasks.base import Answer, Loss, Scores, Task, hide, ids_of
+from yanmo.tasks.base import Answer, Loss, Scores, Statistics, Task, hide, ids_of, mean_of
 from yanmo.tasks.linear import LinearEvidence
-from yanmo.tasks.metrics.calibration import calibration
+from yanmo.tasks.metrics import classification as one_label
+from yanmo.tasks.metrics import multilabel as many_labels
+from yanmo.tasks.metrics.calibration import calibrated
 from yanmo.tasks.metrics.classification import classification, confusion, matthews
 from yanmo.tasks.metrics.multilabel import average_precision, multilabel, thresholds
 from yanmo.text.batches import Batch, Key, pack
@@ -58,6 +60,7 @@ class Classify(Task):
     head = "classify"
     best = "macro_f1"
     labelling = "classes"
+    bound = ("several",)
     settings: Settings
 
     def __init__(self, settings: Settings, tokenizer: Tokenizer, labels: Sequence[str]) -> None:
@@ -115,7 +118,7 @@ class Classify(Task):
         ]
         gather(
             faults,
-            f"{len(faults)} rows bear labels that the model can't know; correct them or train on them:",
+            f"{some(len(faults), 'row')} with labels that the model can't know; correct them or train on them:",
             DataError,
         )
         return self.tokenizer.tokenise(examples, self.settings.max_length)
@@ -159,11 +162,21 @@ class Classify(Task):
         logits = model.head(model.hidden(batch), batch.source).float()
         if self.evidence is not None and batch.evidence is not None:
             logits = self.evidence.join(logits, batch.evidence)
-        found = (logits.sigmoid() if self.several else logits.softmax(-1)).cpu()
+        return self._answers((logits.sigmoid() if self.several else logits.softmax(-1)).cpu(), self.thresholds)
+
+    def join(
+        self, members: Sequence["Classify"], opinions: Sequence[Sequence[Answer]], examples: Sequence[Example]
+    ) -> list[Answer]:
+        """Where a row may bear several labels, the mean of a label's probabilities is held against that of its thresholds."""
+        thresholds = [m.thresholds[[m.numbers[label] for label in self.labels]] for m in members]
+        return self._answers(torch.from_numpy(mean_of(opinions, self.labels)), torch.stack(thresholds).mean(0))
+
+    def _answers(self, found: Tensor, thresholds: Tensor) -> list[Answer]:
+        """found: (rows, labels) probabilities"""
         rows = [dict(zip(self.labels, row, strict=True)) for row in found.tolist()]
         if not self.several:
             return [{"label": max(row, key=row.__getitem__), "probabilities": row} for row in rows]
-        given = (found >= self.thresholds).tolist()
+        given = (found >= thresholds).tolist()
         return [
             {
                 "labels": [label for label, is_given in zip(self.labels, each, strict=True) if is_given],
@@ -173,18 +186,36 @@ class Classify(Task):
         ]
 
     def score(self, answers: Sequence[Answer], examples: Sequence[Example]) -> Scores:
-        truths, probabilities = self._truths(examples), self._probabilities(answers)
+        truths, guesses, probabilities = self._truths(examples), self._guesses(answers), self._probabilities(answers)
         if not self.several:
-            guesses = np.array([self.numbers[a["label"]] for a in answers])
-            return classification(truths, guesses, self.labels) | _calibrated(truths, probabilities)
-        guesses = self._borne([a["labels"] for a in answers])
+            return classification(truths, guesses, self.labels) | calibrated(truths, probabilities)
         cells = probabilities.ravel()
         return (
             multilabel(truths, guesses, self.labels)
             | {"average_precision": average_precision(truths, probabilities)}
             | {"mcc": matthews(confusion(truths.ravel(), guesses.ravel(), 2))}
-            | _calibrated(truths.ravel().astype(int), np.stack([1 - cells, cells], 1))
+            | calibrated(truths.ravel().astype(int), np.stack([1 - cells, cells], 1))
         )
+
+    def statistics(self, answers: Sequence[Answer], examples: Sequence[Example]) -> Statistics:
+        truths, guesses = self._truths(examples), self._guesses(answers)
+        if self.several:
+            return Statistics(many_labels.statistics(truths, guesses), many_labels.score)
+        return Statistics(one_label.statistics(truths, guesses, len(self.labels)), one_label.score)
+
+    def wrongness(self, answers: Sequence[Answer], examples: Sequence[Example]) -> np.ndarray:
+        """The probability that was kept from the true label of a wrong row; of several labels summed over those that are wrong."""
+        truths, guesses, shares = self._truths(examples), self._guesses(answers), self._probabilities(answers)
+        if self.several:
+            kept: np.ndarray = (np.abs(truths - shares) * (truths != guesses)).sum(1)
+            return kept
+        return np.where(guesses == truths, 0.0, 1 - shares[np.arange(len(truths)), truths])
+
+    def _guesses(self, answers: Sequence[Answer]) -> np.ndarray:
+        """As `_truths`."""
+        if self.several:
+            return self._borne([a["labels"] for a in answers])
+        return np.array([self.numbers[a["label"]] for a in answers], np.int64)
 
     def _probabilities(self, answers: Sequence[Answer]) -> np.ndarray:
         """(rows, labels)"""
@@ -220,12 +251,6 @@ class Classify(Task):
         self.thresholds = tensors.get("thresholds", self.thresholds)
         if evidence := {name: tensor for name, tensor in tensors.items() if name != "thresholds"}:
             self.evidence = LinearEvidence(evidence)
-
-
-def _calibrated(truths: np.ndarray, probabilities: np.ndarray) -> Scores:
-    """Whether probabilities (rows, classes) mean what they say."""
-    found = calibration(truths, probabilities, resamples=1)  # without its interval, which takes its time
-    return {"ece": found["ece"], "brier": found["brier"], "calibration": found["bins"]}
 
 
 def _lost_of_one(logits: Tensor, truths: Tensor, weights: Tensor | None, smoothing: float, focal: float) -> Tensor:

@@ -24,9 +24,9 @@ from yanmo.errors import DataError
 from yanmo.models.base import Model
 from yanmo.settings import Block
 from yanmo.tasks import sentence
-from yanmo.tasks.base import Answer, Loss, Scores, Task
-from yanmo.tasks.metrics.ranking import ranking
-from yanmo.tasks.metrics.rating import rating
+from yanmo.tasks.base import Answer, Loss, Scores, Statistics, Task, begins
+from yanmo.tasks.metrics import ranking, rating
+from yanmo.tasks.metrics.significance import mean
 from yanmo.text.batches import Batch, Key, pack
 from yanmo.text.sources import Example
 from yanmo.text.tokenizer import Tokenizer
@@ -70,6 +70,7 @@ class Embed(Task):
     best = _BEST["scores"]
     form = "paired"
     labelling = "numbers"
+    bound = ("pooling",)
     settings: Settings
 
     def __init__(self, settings: Settings, tokenizer: Tokenizer, labels: Sequence[str] = ()) -> None:
@@ -145,13 +146,14 @@ class Embed(Task):
 
     def predict(self, model: Model, batch: Batch) -> list[Answer]:
         texts = len(batch.source.lengths) // len(batch.rows)
-        rows = torch.stack(self._vectors(model, batch).chunk(texts), 1).cpu()  # (rows, texts, width)
-        if texts == 1:
-            return [{"vector": vector} for vector in rows[:, 0].tolist()]
-        answers = [Compared(similarity=value) for value in (rows[:, 0] * rows[:, 1]).sum(-1).tolist()]
-        for answer, vectors in zip(answers, rows.numpy(), strict=True):
-            answer.vectors = vectors
-        return [*answers]
+        return _answers(torch.stack(self._vectors(model, batch).chunk(texts), 1).detach().cpu().numpy())
+
+    def join(
+        self, members: Sequence["Embed"], opinions: Sequence[Sequence[Answer]], examples: Sequence[Example]
+    ) -> list[Answer]:
+        """The members' vectors end to end, of norm 1: how near two of these are is the mean of the members' similarities."""
+        vectors = [[_vectors_of(answer) for answer in each] for each in opinions]  # (members, rows, texts, width)
+        return _answers(np.concatenate([np.array(each) for each in vectors], -1) / np.sqrt(len(members)))
 
     def _vectors(self, model: Model, batch: Batch) -> Tensor:
         """(texts, width), normed"""
@@ -163,12 +165,45 @@ class Embed(Task):
             return closeness(examples, np.array([answer["similarity"] for answer in answers]))
         if kind == "texts":
             return {"rows": len(examples), "uniformity": uniformity(np.array([a["vector"] for a in answers]))}
-        known = {
-            text: vector
-            for answer, e in zip(answers, examples, strict=True)
-            for text, vector in zip(e.texts, answer.vectors, strict=True)  # type: ignore[attr-defined]  # a Compared
-        }
-        return retrieval(examples, lambda texts: np.stack([known[text] for text in texts]))
+        return ranking.ranking(*_searched(examples, _known(answers, examples)))
+
+    def statistics(self, answers: Sequence[Answer], examples: Sequence[Example]) -> Statistics:
+        kind = kind_of(examples)
+        if kind == "scores":
+            return Statistics(_ranked(answers, examples), rating.score)
+        if kind == "pairs":
+            counts = ranking.statistics(*_searched(examples, _known(answers, examples)))
+            return Statistics(counts, mean, begins(examples))
+        near = _near(np.array([a["vector"] for a in answers]))
+        # A mean over pairs varies with its rows twice as much as one over rows (Hoeffding 1948): so each counts twice, less the mean.
+        return Statistics(np.stack([2 * near - near.mean(), np.ones(len(near))], 1), _uniform, np.arange(len(near)))
+
+    def wrongness(self, answers: Sequence[Answer], examples: Sequence[Example]) -> np.ndarray:
+        """Of a pair with a number: how far its place in the order is from the true one, as a share of all pairs; of a pair without one: 1
+        less the reciprocal rank of its second text; of a text: how near it lies to all others (see `uniformity`)."""
+        kind = kind_of(examples)
+        if kind == "scores":
+            counts = _ranked(answers, examples)
+            apart: np.ndarray = np.abs(counts[:, 1] - counts[:, 2]) / len(counts)
+            return apart
+        if kind == "texts":
+            near = _near(np.array([a["vector"] for a in answers]))
+            return np.append(near, np.zeros(len(examples) - len(near)))
+        run, grades = _searched(examples, _known(answers, examples))
+        ranks: dict[tuple[int, int], int] = {}  # (query, document): among those that are not right
+        for query, found in run.items():
+            wrong = 0
+            for document in ranking.order(found):
+                right = document in grades[query]
+                wrong += not right
+                if right:
+                    ranks[int(query), int(document)] = wrong + 1
+        queries, documents = _numbers(examples)
+        places = [ranks.get((queries[e.texts[0]], documents[e.texts[1]])) for e in examples]
+        return np.array([1 - 1 / place if place else 1.0 for place in places])
+
+    def comparable(self, examples: Sequence[Example]) -> bool:
+        return kind_of(examples) == "scores"
 
     def cells(self, answer: Answer) -> Mapping[str, str | float]:
         if "vector" in answer:
@@ -194,6 +229,21 @@ def kind_of(examples: Sequence[Example]) -> Kind:
         )
         raise DataError(f"rows of several kinds: {told}. Give rows of one kind")
     return next((kind for _, kind in kinds), "texts")
+
+
+def _answers(rows: np.ndarray) -> list[Answer]:
+    """rows: (rows, texts, width)"""
+    if rows.shape[1] == 1:
+        return [{"vector": vector} for vector in rows[:, 0].tolist()]
+    answers = [Compared(similarity=value) for value in (rows[:, 0] * rows[:, 1]).sum(-1).tolist()]
+    for answer, vectors in zip(answers, rows, strict=True):
+        answer.vectors = vectors
+    return [*answers]
+
+
+def _vectors_of(answer: Answer) -> np.ndarray:
+    """(texts, width)"""
+    return answer.vectors if isinstance(answer, Compared) else np.array([answer["vector"]])
 
 
 def _apart(example: Example) -> list[np.ndarray]:
@@ -224,15 +274,30 @@ def _disorder(near: Tensor, numbers: Tensor) -> Tensor:
 
 def closeness(examples: Sequence[Example], similar: np.ndarray) -> Scores:
     """(rows,) similarities of pairs with numbers -> their correlations with these; `interval` is of Spearman's."""
-    found = rating(np.array([float(e.labels[0]) for e in examples]), similar)
+    found = rating.rating(np.array([float(e.labels[0]) for e in examples]), similar)
     return {name: found[name] for name in ("rows", "pearson", "spearman", "interval")}
 
 
-def retrieval(examples: Sequence[Example], vectors: Callable[[list[str]], Any]) -> Scores:
+Vectors = Callable[[list[str]], Any]  # texts -> (texts, width) of norm 1, dense or sparse
+
+
+def retrieval(examples: Sequence[Example], vectors: Vectors) -> Scores:
     """How well each first text of pairs finds the second text of its rows among all second and third ones, by its nearest 100, without
-    itself (`rows`: of the distinct first texts). vectors: texts -> (texts, width) of norm 1, dense or sparse."""
+    itself (`rows`: of the distinct first texts)."""
+    return ranking.ranking(*_searched(examples, vectors))
+
+
+def _numbers(examples: Sequence[Example]) -> tuple[dict[str, int], dict[str, int]]:
+    """The distinct first texts, and the distinct second and third ones."""
     queries = {text: number for number, text in enumerate(dict.fromkeys(e.texts[0] for e in examples))}
-    documents = {text: number for number, text in enumerate(dict.fromkeys(t for e in examples for t in e.texts[1:]))}
+    return queries, {
+        text: number for number, text in enumerate(dict.fromkeys(t for e in examples for t in e.texts[1:]))
+    }
+
+
+def _searched(examples: Sequence[Example], vectors: Vectors) -> tuple[ranking.Run, ranking.Grades]:
+    """The documents that each query finds, and those that it should; both by their numbers."""
+    queries, documents = _numbers(examples)
     grades: dict[str, dict[str, int]] = {str(number): {} for number in queries.values()}
     for e in examples:
         grades[str(queries[e.texts[0]])][str(documents[e.texts[1]])] = 1
@@ -246,14 +311,44 @@ def retrieval(examples: Sequence[Example], vectors: Callable[[list[str]], Any]) 
                 row[itself[number]] = -np.inf
             best = np.argpartition(-row, min(_FOUND, len(row)) - 1)[:_FOUND]
             run[str(number)] = {str(place): float(row[place]) for place in best if row[place] > -np.inf}
-    return ranking(run, grades)
+    return run, grades
+
+
+def _known(answers: Sequence[Answer], examples: Sequence[Example]) -> Vectors:
+    """The vectors that answers to pairs were made of."""
+    known = {
+        text: vector
+        for answer, e in zip(answers, examples, strict=True)
+        for text, vector in zip(e.texts, answer.vectors, strict=True)  # type: ignore[attr-defined]  # a Compared
+    }
+    return lambda texts: np.stack([known[text] for text in texts])
+
+
+def _ranked(answers: Sequence[Answer], examples: Sequence[Example]) -> np.ndarray:
+    """(rows, 6), see `rating.statistics`"""
+    return rating.statistics(
+        np.array([float(e.labels[0]) for e in examples]), np.array([a["similarity"] for a in answers])
+    )
 
 
 def uniformity(vectors: np.ndarray) -> float:
     """How evenly unit vectors (rows, width) lie: the negative logarithm of the mean of e^(-2 d^2) over the distances d of all pairs (of the
     first 4,096), 0 where they are one (Wang & Isola 2020, https://arxiv.org/abs/2005.10242, with the sign turned)."""
+    return float(np.log(1 / _near(vectors).mean()))
+
+
+def _near(vectors: np.ndarray) -> np.ndarray:
+    """(rows, width) -> (at most 4,096 rows,) the mean of e^(-2 d^2) over the distances d of each from the others; 1 where there is none."""
     rows = vectors[:_PAIRED]
     if len(rows) < 2:
-        return 0.0
-    near = (rows @ rows.T)[np.triu_indices(len(rows), 1)]
-    return -float(np.log(np.exp(4 * (near - 1)).mean()))
+        return np.ones(len(rows))
+    near = np.exp(4 * (rows @ rows.T - 1))
+    np.fill_diagonal(near, 0)
+    found: np.ndarray = near.sum(1) / (len(rows) - 1)
+    return found
+
+
+def _uniform(sums: np.ndarray) -> np.ndarray:
+    """(..., 2) -> (...); of resamples that leave nothing the largest number stands for infinity."""
+    found: np.ndarray = -np.log(np.maximum(mean(sums), np.finfo(float).tiny))
+    return found

@@ -17,11 +17,14 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from yanmo.errors import DataError, SettingsError, gather
+from yanmo.errors import DataError, SettingsError, gather, some
 from yanmo.models.base import Model
 from yanmo.nn.linear import Linear
 from yanmo.settings import Block
-from yanmo.tasks.base import Answer, Loss, Scores, Task, ids_of
+from yanmo.tasks.base import Answer, Loss, Scores, Statistics, Task, ids_of, mean_of
+from yanmo.tasks.metrics import relations as metrics
+from yanmo.tasks.metrics.calibration import calibrated
+from yanmo.tasks.metrics.classification import confusion
 from yanmo.tasks.metrics.relations import OTHER, relations, semeval
 from yanmo.text.batches import Batch, Key, pack
 from yanmo.text.sources import Example, label_set
@@ -82,7 +85,7 @@ class Relate(Task):
         ]
         gather(
             faults,
-            f"{len(faults)} rows bear relations that the model can't know; correct them or train on them:",
+            f"{some(len(faults), 'row')} with relations that the model can't know; correct them or train on them:",
             DataError,
         )
         return [self._signed(e) for e in self.tokenizer.tokenise_marked(examples, _WHOLE)]
@@ -124,14 +127,45 @@ class Relate(Task):
         return Loss(F.cross_entropy(self._logits(model, batch), batch.labels, reduction="sum"), len(batch.labels))
 
     def predict(self, model: Model, batch: Batch) -> list[Answer]:
-        rows = self._logits(model, batch).float().softmax(-1)
+        return self._answers(self._logits(model, batch).float().softmax(-1).detach().cpu().numpy())
+
+    def join(
+        self, members: Sequence["Relate"], opinions: Sequence[Sequence[Answer]], examples: Sequence[Example]
+    ) -> list[Answer]:
+        return self._answers(mean_of(opinions, self.labels))
+
+    def _answers(self, rows: np.ndarray) -> list[Answer]:
+        """rows: (rows, labels) probabilities"""
         return [
             {"label": self.labels[best], "probabilities": dict(zip(self.labels, row, strict=True))}
             for best, row in zip(rows.argmax(-1).tolist(), rows.tolist(), strict=True)
         ]
 
     def score(self, answers: Sequence[Answer], examples: Sequence[Example]) -> Scores:
-        return scores([e.labels[0] for e in examples], [a["label"] for a in answers], self.labels, self.none)
+        truths, guesses = [e.labels[0] for e in examples], [a["label"] for a in answers]
+        found = scores(truths, guesses, self.labels, self.none)
+        return found | calibrated(self._numbered(truths), self._probabilities(answers))
+
+    def statistics(self, answers: Sequence[Answer], examples: Sequence[Example]) -> Statistics:
+        truths, guesses = [e.labels[0] for e in examples], [a["label"] for a in answers]
+        if directed(self.labels, self.none):
+            return Statistics(metrics.semeval_statistics(truths, guesses), metrics.semeval_score)
+        numbers = self._numbered(truths), self._numbered(guesses)
+        return Statistics(metrics.statistics(*numbers, self.labels, self.none), metrics.score)
+
+    def wrongness(self, answers: Sequence[Answer], examples: Sequence[Example]) -> np.ndarray:
+        """The probability that was kept from the true relation of a wrong row."""
+        truths, guesses = (
+            self._numbered(each) for each in ([e.labels[0] for e in examples], [a["label"] for a in answers])
+        )
+        return np.where(guesses == truths, 0.0, 1 - self._probabilities(answers)[np.arange(len(truths)), truths])
+
+    def _numbered(self, labels: Sequence[str]) -> np.ndarray:
+        return np.array([self.numbers[label] for label in labels], np.int64)
+
+    def _probabilities(self, answers: Sequence[Answer]) -> np.ndarray:
+        """(rows, labels)"""
+        return np.array([[a["probabilities"][label] for label in self.labels] for a in answers])
 
     def cells(self, answer: Answer) -> Mapping[str, str | float]:
         return {"label": answer["label"], "probability": max(answer["probabilities"].values())}
@@ -152,12 +186,12 @@ def directed(labels: Sequence[str], none: str | None) -> bool:
 
 
 def scores(truths: Sequence[str], guesses: Sequence[str], labels: Sequence[str], none: str | None) -> Scores:
-    """The official scores of SemEval-2010 task 8 where the relations are `directed`, else those without the label `none`."""
-    if directed(labels, none):
-        return semeval(truths, guesses)
+    """The official scores of SemEval-2010 task 8 where the relations are `directed`, else those without the label `none`; beside them which
+    label was taken for which: `confusion`, true by guessed, of `confusion_labels`."""
     numbers = {label: number for number, label in enumerate(labels)}
     true, guessed = (np.array([numbers[label] for label in each]) for each in (truths, guesses))
-    return relations(true, guessed, labels, none)
+    taken = {"confusion": confusion(true, guessed, len(labels)).tolist(), "confusion_labels": [*labels]}
+    return (semeval(truths, guesses) if directed(labels, none) else relations(true, guessed, labels, none)) | taken
 
 
 def _nearest(length: int, places: np.ndarray, most: int) -> np.ndarray:

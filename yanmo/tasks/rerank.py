@@ -7,6 +7,7 @@ judged by how it orders the documents of each query. Its folder is one of senten
 from collections.abc import Sequence
 from typing import Literal
 
+import numpy as np
 import torch
 from pydantic import Field
 from torch.nn import functional as F
@@ -14,8 +15,9 @@ from torch.nn import functional as F
 from yanmo.errors import DataError
 from yanmo.models.base import Model
 from yanmo.settings import Block
-from yanmo.tasks.base import Answer, Loss, Scores, Task, ids_of
-from yanmo.tasks.metrics.ranking import ranking
+from yanmo.tasks.base import Answer, Loss, Scores, Statistics, Task, begins, ids_of
+from yanmo.tasks.metrics import ranking as metrics
+from yanmo.tasks.metrics.significance import mean
 from yanmo.text.batches import Batch, Key, pack
 from yanmo.text.sources import Example
 from yanmo.text.tokenizer import Tokenizer
@@ -82,8 +84,30 @@ class Rerank(Task):
         logits = model.head(model.hidden(batch), batch.source)[:, 0].float()
         return [{"score": score} for score in logits.sigmoid().tolist()]
 
+    def join(
+        self, members: Sequence["Rerank"], opinions: Sequence[Sequence[Answer]], examples: Sequence[Example]
+    ) -> list[Answer]:
+        means = np.mean([[answer["score"] for answer in each] for each in opinions], 0)
+        return [{"score": mean} for mean in means.tolist()]
+
     def score(self, answers: Sequence[Answer], examples: Sequence[Example]) -> Scores:
         return order(examples, [answer["score"] for answer in answers])
+
+    def statistics(self, answers: Sequence[Answer], examples: Sequence[Example]) -> Statistics:
+        counts = metrics.statistics(*_by_query(examples, [answer["score"] for answer in answers]))
+        return Statistics(counts, mean, begins(examples))
+
+    def wrongness(self, answers: Sequence[Answer], examples: Sequence[Example]) -> np.ndarray:
+        """Of the documents with another grade for the same query, the share on whose wrong side the row's stands; a tie is half wrong."""
+        queries: dict[str, list[int]] = {}
+        for row, example in enumerate(examples):
+            queries.setdefault(example.texts[0], []).append(row)
+        scores, grades = np.array([a["score"] for a in answers]), np.array([_grade(e) for e in examples])
+        wrong = np.zeros(len(examples))
+        for rows in queries.values():
+            above, should = (np.sign(each[rows][:, None] - each[rows]) for each in (scores, grades))
+            wrong[rows] = (np.abs(above - should) / 2 * (should != 0)).sum(1) / np.maximum(1, (should != 0).sum(1))
+        return wrong
 
 
 def _grade(example: Example) -> float:
@@ -92,9 +116,13 @@ def _grade(example: Example) -> float:
 
 def order(examples: Sequence[Example], scores: Sequence[float]) -> Scores:
     """How well a score for each row puts the documents of each query in order (`rows`: of the distinct queries)."""
+    return metrics.ranking(*_by_query(examples, scores), cutoffs=(10,))
+
+
+def _by_query(examples: Sequence[Example], scores: Sequence[float]) -> tuple[metrics.Run, metrics.Grades]:
     run: dict[str, dict[str, float]] = {}
     grades: dict[str, dict[str, float]] = {}
     for number, (example, score) in enumerate(zip(examples, scores, strict=True)):
         run.setdefault(example.texts[0], {})[str(number)] = score
         grades.setdefault(example.texts[0], {})[str(number)] = _grade(example)
-    return ranking(run, grades, cutoffs=(10,))
+    return run, grades

@@ -15,14 +15,14 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from yanmo.errors import DataError, SettingsError, gather
+from yanmo.errors import DataError, SettingsError, gather, some
 from yanmo.models.base import Model
 from yanmo.nn import crf
 from yanmo.nn.crf import CRF, Chain
 from yanmo.settings import Block
 from yanmo.tasks import units
-from yanmo.tasks.base import Answer, Loss, Scores, Task
-from yanmo.tasks.metrics import entities
+from yanmo.tasks.base import Answer, Loss, Scores, Statistics, Task
+from yanmo.tasks.metrics import entities, significance
 from yanmo.tasks.units import Units
 from yanmo.text import tagging
 from yanmo.text.batches import Batch, Key, pack
@@ -55,6 +55,7 @@ class Tag(Task):
     head = "tag"
     form = "tagged"
     labelling = "tags"
+    bound = ("crf", "units")
     settings: Settings
     module: CRF | None
 
@@ -115,7 +116,7 @@ class Tag(Task):
         told = ", ".join(sorted(known)[:10]) + (", ..." if len(known) > 10 else "")
         gather(
             [f"{e.where}: '{types[0]}' was never seen in training (known: {told})" for e, types in strange],
-            f"{len(strange)} rows bear tags that the model can't know; correct them or train on them:",
+            f"{some(len(strange), 'row')} with tags that the model can't know; correct them or train on them:",
             DataError,
         )
         return list(examples)
@@ -200,28 +201,54 @@ class Tag(Task):
         return Loss(total, len(batch.labels))
 
     def predict(self, model: Model, batch: Batch) -> list[Answer]:
+        emissions = self._emissions(model, batch)
+        return self._answers(emissions, self._chain(emissions, self.module), batch.examples)
+
+    def opinions(self, model: Model, batch: Batch) -> list[Tensor]:
+        """Of each row (words, tags), how probable each tag is of each word; with a chain, whatever the words around it bear."""
+        emissions = self._emissions(model, batch)
         counts = [len(example.marks) for example in batch.examples]
+        if self.module is None or not len(emissions):
+            return list(torch.split(emissions.softmax(-1).double(), counts))
+        lengths = [count for count in counts if count]
+        return list(torch.split(crf.marginals(emissions, lengths, self._chain(emissions, self.module)), counts))
+
+    def join(
+        self, members: Sequence["Tag"], opinions: Sequence[Sequence[Tensor]], examples: Sequence[Example]
+    ) -> list[Answer]:
+        """Decoded together from the mean of the words' probabilities; what chains have learnt is in these."""
+        shares = [
+            torch.cat(list(each))[:, [member.numbers[label] for label in self.labels]]
+            for member, each in zip(members, opinions, strict=True)
+        ]
+        emissions = torch.stack(shares).mean(0).clamp(min=1e-30).log()
+        return self._answers(emissions, self._chain(emissions, None), examples)
+
+    def _chain(self, emissions: Tensor, learnt: CRF | None) -> Chain:
+        """Which tags may follow which and, where that is learnt, do."""
+        legal = Chain(*(part.to(emissions.device) for part in self.legal))
+        still = Chain(*(torch.zeros_like(part, dtype=emissions.dtype) for part in legal))
+        return (still if learnt is None else learnt.chain).within(legal)
+
+    def _answers(self, emissions: Tensor, chain: Chain, examples: Sequence[Example]) -> list[Answer]:
+        """emissions: (words, tags), of all rows end to end"""
+        counts = [len(example.marks) for example in examples]
         lengths = [count for count in counts if count]
         if not lengths:
-            return [self._answer(example, [], []) for example in batch.examples]
-        emissions = self._emissions(model, batch)
-        device = emissions.device
-        still = Chain(*(torch.zeros_like(part, dtype=emissions.dtype) for part in self.legal))
-        learnt = Chain(*(part.to(device) for part in still)) if self.module is None else self.module.chain
-        chain = learnt.within(Chain(*(part.to(device) for part in self.legal)))
+            return [self._answer(example, [], []) for example in examples]
         tags = crf.viterbi(emissions, lengths, chain)
         names = iter([self.labels[number] for number in tags.tolist()])
         rows = [[next(names) for _ in range(count)] for count in counts]
         if self.scheme == PLAIN:
-            return [self._answer(example, row, []) for example, row in zip(batch.examples, rows, strict=True)]
+            return [self._answer(example, row, []) for example, row in zip(examples, rows, strict=True)]
         begins = np.cumsum([0, *counts[:-1]])
         spans = [tagging.spans(row) for row in rows]
         ends = [(begin + s.start, begin + s.end - 1) for begin, row in zip(begins, spans, strict=True) for s in row]
-        places = torch.tensor(ends, dtype=torch.long, device=device).reshape(-1, 2)
+        places = torch.tensor(ends, dtype=torch.long, device=emissions.device).reshape(-1, 2)
         sure = iter(crf.span_probabilities(emissions, lengths, tags, chain, places[:, 0], places[:, 1]).tolist())
         return [
             self._answer(example, row, [(span, next(sure)) for span in found])
-            for example, row, found in zip(batch.examples, rows, spans, strict=True)
+            for example, row, found in zip(examples, rows, spans, strict=True)
         ]
 
     # ---- answers
@@ -256,8 +283,25 @@ class Tag(Task):
         return tagging.written(spans, len(example.marks), "IOB2")
 
     def score(self, answers: Sequence[Answer], examples: Sequence[Example]) -> Scores:
-        guesses = [self._tags(answer, example) for answer, example in zip(answers, examples, strict=True)]
-        return scores([example.labels for example in examples], guesses, self.labels)
+        return scores([example.labels for example in examples], self._guesses(answers, examples), self.labels)
+
+    def _guesses(self, answers: Sequence[Answer], examples: Sequence[Example]) -> list[list[str]]:
+        return [self._tags(answer, example) for answer, example in zip(answers, examples, strict=True)]
+
+    def statistics(self, answers: Sequence[Answer], examples: Sequence[Example]) -> Statistics:
+        guesses = self._guesses(answers, examples)
+        if self.scheme == PLAIN:
+            return Statistics(entities.right_tokens([e.labels for e in examples], guesses), significance.mean)
+        truths = [tagging.converted(example.labels, "IOB2") for example in examples]
+        found = (entities.spans(truths), entities.spans(guesses))
+        return Statistics(entities.statistics(*found, rows=len(examples)), entities.score)
+
+    def wrongness(self, answers: Sequence[Answer], examples: Sequence[Example]) -> np.ndarray:
+        """How many tokens have a wrong tag; of spans, how many were missed and how many should not be there, together."""
+        counts = self.statistics(answers, examples).counts
+        tokens = self.scheme == PLAIN
+        wrong: np.ndarray = counts[:, 1] - counts[:, 0] if tokens else counts[:, 1] + counts[:, 2] - 2 * counts[:, 0]
+        return wrong
 
     def cells(self, answer: Answer) -> Mapping[str, str | float]:
         if "entities" in answer:

@@ -7,8 +7,10 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import replace
 
 from yanmo.errors import DataError, some
+from yanmo.text.clean import canonical_each
 from yanmo.text.sources import Example
 
 _SHOWN = 3
@@ -86,8 +88,7 @@ def _rare(rows: Sequence[Example]) -> list[str]:
 def _shared(
     train: Sequence[Example], rows: Sequence[Example], name: str, asked: Callable[[Example], Hashable]
 ) -> list[str]:
-    known = set(map(asked, train))
-    both = [row for row in rows if asked(row) in known]
+    both = [row for row, is_known in zip(rows, known(train, rows, asked), strict=True) if is_known]
     if not both:
         return []
     if len(both) == len(rows) and {row.where for row in rows} <= {row.where for row in train}:
@@ -99,6 +100,20 @@ def _shared(
         f"{len(both):,} of {len(rows):,} {name} rows stand in the training rows, too ({both[0].where}, for one), so their score "
         f"says little; `yanmo data inspect` shows more, and `yanmo data split` divides rows so that none stands in two parts"
     ]
+
+
+def known(train: Sequence[Example], rows: Sequence[Example], asked: Callable[[Example], Hashable]) -> list[bool]:
+    """Of each row whether what it asks is asked in training, too; texts that differ in case,
+    width, spaces and punctuation only are one."""
+    learnt = set(map(asked, _bare(train)))
+    return [asked(row) in learnt for row in _bare(rows)]
+
+
+def _bare(rows: Sequence[Example]) -> list[Example]:
+    texts = [text for row in rows for text in row.texts]
+    # A text of signs alone has no canonical form: it is compared as it stands.
+    bare = iter([form or text for form, text in zip(canonical_each(texts), texts, strict=True)])
+    return [replace(row, texts=tuple(next(bare) for _ in row.texts)) for row in rows]
 
 
 def _counted(labels: Sequence[str], counts: Mapping[str, int]) -> str:

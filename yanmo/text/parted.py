@@ -186,14 +186,16 @@ def labelled(
     rows: Sequence[Parted], answers: Sequence[Mapping[str, Any]], above: float, run: str
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """The fields of rows with the labels that a run gave them: (those of at least the probability `above`, all others). Each says in
-    `pseudo_label` whose it is, and how sure."""
+    `pseudo_label` whose it is, and how sure: of several labels the least sure one, be it given or not; a row without any is left."""
     sure: list[dict[str, Any]] = []
     rest: list[dict[str, Any]] = []
     for row, answer in zip(rows, answers, strict=True):
-        confidence = round(max(answer["probabilities"].values()), 6)
-        mark = {"pseudo_label": {"run": run, "label": answer["label"], "confidence": confidence}}
-        if confidence >= above:
-            sure.append({**row.fields, "label": answer["label"], **mark})
+        shares, several = answer["probabilities"].values(), "labels" in answer
+        label = answer["labels"] if several else answer["label"]
+        confidence = round(min(max(share, 1 - share) for share in shares) if several else max(shares), 6)
+        mark = {"pseudo_label": {"run": run, "label": label, "confidence": confidence}}
+        if label and confidence >= above:
+            sure.append({**row.fields, "label": label, **mark})
         else:
             rest.append({**row.fields, **mark})
     return sure, rest

@@ -55,6 +55,10 @@ def recognise(path: Path, named: Columns) -> Recognised:
         kind = names.task(dict.fromkeys(own, ""))
     if kind == "table":
         raise DataError(f"{path}: no column of text among {', '.join(present)}. Name it: data.columns.text=...")
+    if kind in ("classify", "texts") and "text" in own and all(_marked(row.get(own["text"])) for row in rows):
+        relation = next((name for name in present if name.lower() == "relation"), None)
+        own |= {"label": relation} if relation and "label" not in own else {}
+        kind = "relate" if "label" in own else kind
     if kind in ("classify", "match") and _real(row.get(own.get("label", "label")) for row in rows):
         kind = "rate"
     if kind == "match" and "label" not in own:
@@ -71,6 +75,11 @@ def _by_content(present: Sequence[str], rows: Sequence[dict[str, Any]]) -> dict[
     cells = [["" if row.get(name) is None else str(row.get(name)) for name in plain] for row in rows]
     guessed, _ = tables.guess(cells)
     return {standard: name for standard, name in zip(guessed, plain, strict=True) if standard in ("text", "label")}
+
+
+def _marked(text: Any) -> bool:
+    """Are two entities marked in a text, as in SemEval-2010 task 8?"""
+    return isinstance(text, str) and all(sign in text for sign in ("<e1>", "</e1>", "<e2>", "</e2>"))
 
 
 def _real(values: Any) -> bool:

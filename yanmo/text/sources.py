@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from yanmo import files
 from yanmo.errors import DataError, gather, some
@@ -58,7 +58,21 @@ class Data(Block):
         None, description="rows to stop and choose by; null: those of train's folder, or a tenth of train, by hash"
     )
     test: Path | None = Field(None, description="rows to score once, at the end; null: those of train's folder, if any")
+    folds: int | None = Field(
+        None,
+        ge=2,
+        description="cross-validation: so many parts of the training rows, each scored by a model that learnt the others; null: none",
+    )
     columns: Columns = Field(default_factory=Columns, description="which column is what")
+
+    @model_validator(mode="after")
+    def _one_test(self) -> "Data":
+        if self.folds and self.test:
+            raise ValueError(
+                f"two tests: data.test={self.test}, and with data.folds the training rows are scored, each by a model that did not "
+                "learn it. Leave one of them out"
+            )
+        return self
 
 
 _LINES = ("text", "label text")  # the formats of one text a line, which only the task tells apart

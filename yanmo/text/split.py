@@ -183,11 +183,17 @@ def _by_stratum(
     stratum = [Counter(strata[row] for row in rows).most_common(1)[0][0] for rows in free]
     there = Counter((label, part) for label, part in zip(strata, parts, strict=True) if part is not None)
     total = Counter(label for label, part in zip(strata, parts, strict=True) if part is not None)
+    held = Counter(parts)
     for label, rows in zip(stratum, free, strict=True):
         total[label] += len(rows)
     chosen = [""] * len(free)
     for unit in sorted(range(len(free)), key=lambda i: (-len(free[i]), min(keys[row] for row in free[i]))):
         label = stratum[unit]
-        chosen[unit] = max(shares, key=lambda part: shares[part] * total[label] - there[label, part])
+        # Of several that lack as much, the one that lacks most of all: many labels of few rows are spread, too.
+        chosen[unit] = max(
+            shares,
+            key=lambda part: (shares[part] * total[label] - there[label, part], shares[part] * len(parts) - held[part]),
+        )
         there[label, chosen[unit]] += len(free[unit])
+        held[chosen[unit]] += len(free[unit])
     return chosen

@@ -48,3 +48,9 @@ def calibration(
             for i in range(bins)
         ],
     }
+
+
+def calibrated(truths: np.ndarray, probabilities: np.ndarray) -> dict[str, Any]:
+    """The same as scores beside others, without an interval, which takes its time."""
+    found = calibration(truths, probabilities, resamples=1)
+    return {"ece": found["ece"], "brier": found["brier"], "calibration": found["bins"]}
