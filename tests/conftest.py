@@ -5,11 +5,18 @@ import os
 from pathlib import Path
 
 os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["OMP_WAIT_POLICY"] = "passive"  # a thread that waits does not keep a core from another process
 
 import pytest
 import torch
 
 torch.set_num_threads(1)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """A verb sets as many threads as there are cores; the next test does not inherit them."""
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

@@ -109,6 +109,7 @@ def test_the_size_counts_saved_bytes_once(model: Model) -> None:
     assert size_of(model) < 0.35 * before
 
 
+@pytest.mark.alone
 def test_speed_is_compared_in_turn() -> None:
     calls: list[float] = []
 

@@ -495,6 +495,7 @@ def refused(path: Path) -> tuple[float, int]:
         tracemalloc.stop()
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("case", HOSTILE)
 def test_m9_hostile_headers_are_refused_at_once(tmp_path: Path, case: str) -> None:
     (tmp_path / "m.gguf").write_bytes(HOSTILE[case])
