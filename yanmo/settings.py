@@ -12,10 +12,10 @@ import typing
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar, Union
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Discriminator, Tag, ValidationError
 
 from yanmo.errors import SettingsError
 
@@ -24,6 +24,22 @@ class Block(BaseModel):
     """The base of every block of settings: strict about keys, coerced by the fields' types."""
 
     model_config = ConfigDict(extra="forbid", coerce_numbers_to_str=True, protected_namespaces=())
+
+
+def one_of(table: Mapping[str, tuple[Any, Any]]) -> Any:
+    """The type of a settings field that may be any row of a table (name -> its settings, and what is made of them), chosen by its `name`;
+    without one, the first row."""
+
+    def name(given: Any) -> str:
+        said = given.get("name") if isinstance(given, dict) else getattr(given, "name", None)
+        return str(said or next(iter(table)))
+
+    variants = tuple(Annotated[settings, Tag(name)] for name, (settings, _) in table.items())
+    if len(variants) == 1:
+        return table[name({})][0]
+    fault = f"no such name; known: {', '.join(table)}"
+    chosen = Discriminator(name, custom_error_type="name", custom_error_message=fault)
+    return Annotated[Union[variants], chosen]  # noqa: UP007 (made at run time)
 
 
 S = TypeVar("S", bound=Block)
@@ -336,12 +352,19 @@ _Dumper.add_multi_representer(_Float, lambda dumper, number: dumper.represent_fl
 
 
 def _scalar(value: Any) -> str:
-    plain = value.model_dump(mode="json") if isinstance(value, BaseModel) else value
+    plain = _bare(value)
     if isinstance(plain, float):  # PyYAML writes 1e-05, which some readers take for a word
         text = repr(plain)
         return text.replace("inf", ".inf").replace("nan", ".nan")
     text = yaml.dump(plain, Dumper=_Dumper, default_flow_style=True, allow_unicode=True, width=1 << 20, sort_keys=False)
     return text.removesuffix("\n...\n").rstrip("\n")
+
+
+def _bare(value: Any) -> Any:
+    """A value without blocks in it."""
+    if isinstance(value, dict):
+        return {key: _bare(each) for key, each in value.items()}
+    return value.model_dump(mode="json") if isinstance(value, BaseModel) else value
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], ignore: Sequence[str] = ()) -> list[str]:

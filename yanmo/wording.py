@@ -8,6 +8,8 @@ NAMES = {
     "weighted_f1": "Weighted F1",
     "segmentation_f1": "F1 of words without their tags",
     "mcc": "MCC",
+    "mean_score": "Mean of the tasks",
+    "uncalibrated": "Mean of the tasks before calibration",
     "map": "MAP",
     "mrr": "MRR",
     "ndcg@10": "nDCG@10",
@@ -41,6 +43,7 @@ NAMES = {
 }
 # Charted; the first that there is is what a run is judged by that does not say.
 SCORES = (
+    "mean_score",
     "macro_f1",
     "micro_f1",
     "accuracy",

@@ -26,6 +26,7 @@ class Settings(Block):
     run: Path | None = Field(
         None, description="a run folder, any folder of a known family that was fine-tuned, or its name on a hub"
     )
+    task: str | None = Field(None, description="which of its tasks is scored, where a run has several")
     data: Rows = Field(default_factory=Rows)
     machine: Machine = Field(default_factory=Machine)
 
@@ -46,6 +47,7 @@ def command(words: Words[Settings]) -> dict[str, Any]:
     engine = load(asked.run, device=machine.prepare(asked.machine))
     if engine.task is None:
         raise SettingsError(f"{asked.run}: made for no task, so there is nothing to score; fine-tune it first")
+    engine.choose(asked.task)
     labelled = engine.task.name not in OBJECTIVES  # an objective takes its labels from the text itself
     record, given = engine.checkpoint.record, sources.part(asked.data.test, "test")
     if given != [asked.data.test]:

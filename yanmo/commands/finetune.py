@@ -8,12 +8,13 @@ import torch
 from pydantic import Field
 
 from yanmo import baselines, beginning, evaluation, fit, machine, report, runs, saving, settings
-from yanmo.errors import DataError, SettingsError
+from yanmo.commands import together
+from yanmo.errors import DataError
 from yanmo.job import Job
 from yanmo.models import ModelSettings
 from yanmo.progress import bar, say
-from yanmo.settings import Words
-from yanmo.tasks import TASKS, make, one_of
+from yanmo.settings import Words, one_of
+from yanmo.tasks import TASKS, make
 from yanmo.tasks.base import Answer, Task, attach
 from yanmo.tasks.classify import Settings as Classify
 from yanmo.text import doubts, sources, split
@@ -45,17 +46,14 @@ def command(words: Words[Settings]) -> dict[str, Any]:
     base, train = runs.paths(words.paths)
     asked.model.base = str(base) if base else asked.model.base
     asked.data.train = train or asked.data.train
-    if not sources.listed(asked.data.train):
-        raise SettingsError("data.train: no rows to train on. Give a file: data.train=train.tsv")
+    together.check(asked.data, asked.task)
     with runs.hold(asked) as run:
         if run.finished:
             return runs.already(run, asked.train.save.every)
         asked = asked.model_copy(update={"model": run.pinned(asked.model)})
         saving.enough_room(run, beginning.expected(asked.model, asked.tokenizer), asked.train)
         device = machine.prepare(asked.machine)
-        kind = TASKS[asked.task.name][1]
-        parts = sources.parts(asked.data, kind.form)
-        rows, inputs = read(asked.data, parts, kind)
+        rows, inputs, told = together.gathered(asked.data, asked.task, read)
         asked, labels = settled(asked, rows)
         job = prepare(asked, rows, labels, run.folder, resuming=run.resuming, device=device)
         task, opened = job.task, job.checkpoint
@@ -63,9 +61,7 @@ def command(words: Words[Settings]) -> dict[str, Any]:
         if "test" in rows:
             prepared["test"] = task.prepare(rows["test"])
         run.begin(inputs, opened.tokenizer, opened.origin)
-        run.note(
-            columns=asked.data.columns.model_dump(), parts={name: [*map(str, part)] for name, part in parts.items()}
-        )
+        run.note(**told)
         metrics = fit.fit(job, run)
         last = "test" if "test" in rows else "dev"
         headline = task.headline or task.judged_by(rows[last])
@@ -90,7 +86,7 @@ def settled(asked: Settings, rows: Mapping[str, Sequence[Example]]) -> tuple[Set
     """(the settings with what the training rows decide, the labels that the head answers with)."""
     task, train = TASKS[asked.task.name][1], rows["train"]
     asked = asked.model_copy(update={"task": task.settle(asked.task, train)})
-    return asked, task.learnt(asked.task, train, str(sources.listed(asked.data.train)[0]))
+    return asked, task.learnt(asked.task, train, str(next(iter(sources.listed(asked.data.train)), "")))
 
 
 def prepare(
@@ -124,7 +120,7 @@ def prepare(
             "fine-tuning",
             opened,
             task,
-            task.prepare(rows["train"]),
+            task.drawn(task.prepare(rows["train"])),
             task.prepare(rows["dev"]),
             asked.train,
             asked.seed,

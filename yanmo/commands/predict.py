@@ -35,14 +35,15 @@ class Settings(Block):
     run: Path | None = Field(
         None, description="a run folder, any folder of a known family that was fine-tuned, or its name on a hub"
     )
+    task: str | None = Field(None, description="which of its tasks answers, where a run has several")
     out: Path | None = Field(None, description="where the answers go (.csv, .tsv or .jsonl); null: standard output")
     data: Rows = Field(default_factory=Rows)
     machine: Machine = Field(default_factory=Machine)
 
 
-def predict(run: str | Path, texts: Sequence[Given]) -> list[dict[str, Any]]:
-    """The answers of a run for texts. (For many calls, keep the Engine: `yanmo.load(run).predict(texts)`.)"""
-    return load(run).predict(list(texts))
+def predict(run: str | Path, texts: Sequence[Given], *, task: str | None = None) -> list[dict[str, Any]]:
+    """The answers of a run for texts; task: by which of several. (For many calls, keep the Engine: `yanmo.load(run).predict(texts)`.)"""
+    return load(run).predict(list(texts), task=task)
 
 
 def command(words: Words[Settings]) -> None:
@@ -65,6 +66,7 @@ def command(words: Words[Settings]) -> None:
             f"{formats.absent(wrong[0])}. A text itself comes by standard input: echo TEXT | yanmo predict {asked.run}"
         )
     engine = opened(asked.run, asked.machine)
+    engine.choose(asked.task)
     task = engine.task
     assert task is not None  # noqa: S101 (opened)
     how: dict[str, Any] = {"form": task.form, "labelled": False, "learnt": engine.checkpoint.record.get("columns")}

@@ -1,6 +1,7 @@
 """The Engine: a loaded checkpoint that answers. Knows tasks by their protocol, and no family by name."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, overload
 
@@ -41,15 +42,25 @@ class Engine:
         self.tokenizer: Tokenizer = opened.tokenizer
         self.task: Task | None = opened.task
 
-    def predict(self, texts: Sequence[Given]) -> list[Answer]:
-        """The task's answer for each text, tuple of texts (a pair; a question and its context) or row of fields by name. Raises
-        ModelError for a folder without a task, DataError for what the task can't read."""
+    def choose(self, task: str | None) -> None:
+        """Answer as the task of this name from now on, of a run of several. Raises SettingsError for a name that is none's, or for none
+        where there are several."""
+        if self.task is not None:
+            self.task = self.task.one(task)
+            record = self.checkpoint.record
+            self.checkpoint = replace(self.checkpoint, record={**record, **record.get("tasks", {}).get(task, {})})
+
+    def predict(self, texts: Sequence[Given], *, task: str | None = None) -> list[Answer]:
+        """The task's answer for each text, tuple of texts (a pair; a question and its context) or row of fields by name. task: which, of
+        a run of several. Raises ModelError for a folder without a task, SettingsError for one of another name, DataError for what the
+        task can't read."""
         if self.task is None:
             raise ModelError(
                 "this folder was made for no task, so it predicts nothing; fine-tune it first: yanmo finetune model.base=FOLDER ..."
             )
-        rows = given(enumerate(texts, 1), self.task.form, "given")
-        return evaluation.answers(self.model, self.task, self.task.prepare(rows), device=self.device) if rows else []
+        asked = self.task.one(task)
+        rows = given(enumerate(texts, 1), asked.form, "given")
+        return evaluation.answers(self.model, asked, asked.prepare(rows), device=self.device) if rows else []
 
     @overload
     def generate(self, prompts: str | Messages, *, n: None = None, **keys: Any) -> str: ...

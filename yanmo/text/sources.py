@@ -44,6 +44,7 @@ class Example:
     places: np.ndarray | None = (
         None  # (marks, 2) the tokens (from, to) that the marks are, once tokenised; -1 of one that is none
     )
+    task: str = ""  # the name of the one that it is a row of, where several are learnt together
 
     @property
     def where(self) -> str:
@@ -59,6 +60,10 @@ class Data(Block):
     )
     test: Path | None = Field(None, description="rows to score once, at the end; null: those of train's folder, if any")
     columns: Columns = Field(default_factory=Columns, description="which column is what")
+    tasks: "dict[str, Data]" = Field(
+        default_factory=dict,
+        description="instead of these, where task.name=multitask: the name of each task -> its train, dev, test, columns",
+    )
 
 
 _LINES = ("text", "label text")  # the formats of one text a line, which only the task tells apart
