@@ -16,7 +16,9 @@ from typing import Any
 import jinja2
 import yaml
 
+from yanmo import overview
 from yanmo.errors import DataError
+from yanmo.overview import best, final
 from yanmo.page import (
     Bars,
     Cell,
@@ -37,11 +39,11 @@ from yanmo.page import (
 )
 from yanmo.settings import parse_yaml
 from yanmo.train import track
-from yanmo.wording import FOLLOWED, HUB, NAMES, SCORES, in_a_sentence, name_of
+from yanmo.wording import FOLLOWED, HUB, NAMES, SCORES, charted, in_a_sentence, name_of
 
 __all__ = [
     "Bars", "Code", "Confusion", "Figures", "Lines", "Part", "Section", "Table", "Text",
-    "card", "html", "render", "run_sections", "verdict", "write", "write_run",
+    "best", "card", "html", "render", "run_sections", "verdict", "write", "write_run",
 ]  # fmt: skip
 
 UNSEEN = {"test": "which it never saw in training", "dev": "on which it was not trained, but which may have steered it"}
@@ -76,11 +78,8 @@ def run_sections(folder: Path) -> list[Section]:
     """Result, classes, confusions, curves, cost and settings of a run, as far as its files tell them."""
     metrics = _read(folder / "metrics.json")
     log = track.read(folder / track.FILE) if (folder / track.FILE).exists() else []
-    split, scores = _final(metrics)
     sections = [
-        Section("Result", _result(split, scores, metrics.get("baseline") or {}, headline(metrics))),
-        Section("Classes", _classes(scores)),
-        Section("Confusions", _confusions(scores)),
+        *_scored(metrics),
         Section("Training", [*_curves(log), *_evaluations(log)]),
         Section("Samples", _samples(log)),
         Section("Cost", _cost(metrics.get("cost") or {})),
@@ -92,16 +91,30 @@ def run_sections(folder: Path) -> list[Section]:
     return [section for section in sections if section.parts]
 
 
+def _scored(metrics: Mapping[str, Any], of: str = "") -> list[Section]:
+    """What was scored; of several tasks all in a table, and then each. of: what is put behind the headings."""
+    if tasks := overview.tasks(metrics):
+        board = overview.table(tasks, "Each task beside the best of its baselines; below, each by itself.")
+        each = [section for name, task in tasks.items() for section in _scored(task, f": {name}")]
+        return [Section("Result", [Text(overview.summary(tasks)), board]), *each]
+    split, scores = final(metrics)
+    return [
+        Section(f"Result{of}", _result(split, scores, metrics.get("baseline") or {}, headline(metrics))),
+        Section(f"Classes{of}", _classes(scores)),
+        Section(f"Confusions{of}", _confusions(scores)),
+    ]
+
+
+def _summary(metrics: Mapping[str, Any]) -> str:
+    tasks = overview.tasks(metrics)
+    alone = verdict(final(metrics)[1], metrics.get("baseline") or {}, headline(metrics))
+    return overview.summary(tasks) if tasks else alone
+
+
 def write_run(folder: Path, *, title: str, summary: str = "", sections: Sequence[Section] = ()) -> None:
     """Write the run's report.html; `sections` stand before its own."""
     metrics = _read(folder / "metrics.json")
-    told = summary or verdict(_final(metrics)[1], metrics.get("baseline") or {}, headline(metrics))
-    write(folder / "report.html", title, told, [*sections, *run_sections(folder)])
-
-
-def _final(metrics: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    """The split that the run is judged by, and its scores."""
-    return next(((split, metrics[split]) for split in ("test", "dev") if metrics.get(split)), ("", {}))
+    write(folder / "report.html", title, summary or _summary(metrics), [*sections, *run_sections(folder)])
 
 
 def _single(scores: Mapping[str, Any]) -> dict[str, int | float]:
@@ -116,13 +129,8 @@ def _each(scores: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:
 
 def headline(metrics: Mapping[str, Any]) -> str:
     """The score that a run is judged by: the one that metrics.json names, or the first of SCORES that it has."""
-    scores = _final(metrics)[1]
+    scores = final(metrics)[1]
     return str(metrics.get("headline") or next((key for key in SCORES if key in scores), ""))
-
-
-def best(key: str, baselines: Mapping[str, Any]) -> str:
-    rivals = [name for name in baselines if key in baselines[name]]
-    return max(rivals, key=lambda name: float(baselines[name][key]), default="")
 
 
 def verdict(scores: Mapping[str, Any], baselines: Mapping[str, Any], key: str) -> str:
@@ -225,7 +233,8 @@ def _curves(log: Sequence[Mapping[str, Any]]) -> list[Part]:
 
     train, each = _thin(curve("train", "loss"))
     losses = {name: points for name, points in (("training", train), ("dev", curve("dev", "loss"))) if points}
-    scores = {name_of(key): points for key in SCORES if (points := curve("dev", key))}
+    keys = charted(SCORES, [key for line in log if line.get("kind") == "dev" for key in line])
+    scores = {name_of(key): points for key in keys if (points := curve("dev", key))}
     thinned = f"Each point of the training loss is the mean of {each} log lines." if each > 1 else ""
     charts = [Lines(losses, "step", "loss", thinned), Lines(scores, "step", "score", "Scores on the dev set.")]
     return [chart for chart in charts if chart.series]
@@ -233,12 +242,12 @@ def _curves(log: Sequence[Mapping[str, Any]]) -> list[Part]:
 
 def followed(scores: Mapping[str, Any]) -> str:
     """The scores that one watches while a model learns, in words."""
-    return ", ".join(f"{name_of(key).lower()} {number(scores[key])}" for key in FOLLOWED if key in scores)
+    return ", ".join(f"{in_a_sentence(key)} {number(scores[key])}" for key in charted(FOLLOWED, [*scores]))
 
 
 def _evaluations(log: Sequence[Mapping[str, Any]]) -> list[Part]:
     lines = {line["step"]: line for line in log if line.get("kind") == "dev" and "step" in line}
-    keys = [key for key in FOLLOWED if any(key in line for line in lines.values())]
+    keys = charted(FOLLOWED, [key for line in lines.values() for key in line])
     rows = [[step, *(line.get(key) for key in keys)] for step, line in sorted(lines.items())]
     return [Table(["Step", *map(name_of, keys)], rows, "Scores on the dev set.")] if keys else []
 
@@ -284,8 +293,9 @@ def card(
 ) -> str:
     """The README.md of a run folder. `data` maps each data file to its sha256; `base` is a folder or a hub name."""
     metrics, config = _read(folder / "metrics.json"), _read(folder / "config.json")
-    split, scores = _final(metrics)
-    baselines: Mapping[str, Any] = metrics.get("baseline") or {}
+    split, scores = final(metrics)
+    tasks = overview.tasks(metrics)
+    everyone = _everyone("This model", scores, metrics.get("baseline") or {})
     heads, settings = " ".join(config.get("architectures") or []), _read(folder / "settings.yaml")
     library, pipeline = TASKS.get(str((settings.get("task") or {}).get("name")), ("transformers", ""))
     facts: dict[str, Any] = {
@@ -303,8 +313,9 @@ def card(
         "library": library if not str(config.get("model_type", "yanmo")).startswith("yanmo") else "yanmo",
         "cost": _cost(metrics.get("cost") or {}),
         "settings": dict(_flat(settings)),
-        "table": _scoreboard(_everyone("This model", scores, baselines), list(_single(scores)), ""),
-        "verdict": verdict(scores, baselines, headline(metrics)),
+        "tasks": list(tasks),
+        "table": overview.table(tasks) if tasks else _scoreboard(everyone, list(_single(scores)), ""),
+        "verdict": _summary(metrics),
         "headline": in_a_sentence(headline(metrics)),
         "weakest": min(_each(scores).items(), key=lambda item: item[1]["f1"], default=None),
         "folder": str(folder),

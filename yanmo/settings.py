@@ -238,21 +238,23 @@ def build(schema: type[S], content: dict[str, Any], places: Mapping[str, str]) -
         return schema.model_validate(content)
     except ValidationError as error:
         known = sorted(keys(schema))
-        lines = [_fault(dict(fault), places, known) for fault in error.errors()]
+        lines = [_fault(dict(fault), content, places, known) for fault in error.errors()]
         raise SettingsError("\n".join(dict.fromkeys(lines))) from None
 
 
 _SAID = {"path_type": "expected the path of one file or folder"}  # where the library speaks to programmers
 
 
-def _fault(fault: dict[str, Any], places: Mapping[str, str], known: list[str]) -> str:
+def _fault(fault: dict[str, Any], content: Any, places: Mapping[str, str], known: list[str]) -> str:
     # pydantic puts the tag of a chosen variant (the task's name), the types of a union and the places in a list into the path; the
     # user never wrote them.
     key = ""
     *parents, last = [str(part) for part in fault["loc"]] or [""]
     for word in parents:
-        if f"{key}.{word}".removeprefix(".") in known:
+        given = isinstance(content, dict) and word in content
+        if given or f"{key}.{word}".removeprefix(".") in known:
             key = f"{key}.{word}".removeprefix(".")
+            content = content[word] if given else None
     whole = f"{key}.{last}".removeprefix(".")
     if whole in known or whole in places or fault["type"] == "extra_forbidden":
         key = whole
@@ -263,7 +265,12 @@ def _fault(fault: dict[str, Any], places: Mapping[str, str], known: list[str]) -
     if fault["type"] == "extra_forbidden":
         same = [name for name in known if name.rsplit(".", 1)[-1] == key.rsplit(".", 1)[-1]]
         inside = [name for name in same if name.split(".")[0] == key.split(".")[0]]
-        near = inside or difflib.get_close_matches(key, known, n=1, cutoff=0.5) or same
+        block, _, word = key.rpartition(".")
+        if block in known or not block:
+            near = inside or difflib.get_close_matches(key, known, n=1, cutoff=0.5) or same
+        else:  # in one of several blocks under names of the user's own
+            words = {name.rsplit(".", 1)[-1] for name in known if name.startswith(f"{key.split('.')[0]}.")}
+            near = [f"{block}.{each}" for each in difflib.get_close_matches(word, words, n=1)]
         hint = (
             f"; did you mean '{near[0]}'?" if near else f"; known keys: {', '.join(k for k in known if '.' not in k)}"
         )

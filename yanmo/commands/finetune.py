@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from pydantic import Field
 
-from yanmo import baselines, beginning, evaluation, fit, machine, report, runs, saving, settings
+from yanmo import baselines, beginning, evaluation, fit, machine, overview, report, runs, saving, settings
 from yanmo.commands import together
 from yanmo.errors import DataError
 from yanmo.job import Job
@@ -165,7 +165,7 @@ def read(
 
 
 def verdict(metrics: dict[str, Any]) -> str:
-    """One line: the score on the last split, its interval, and who won."""
+    """One line: the score on the last split, its interval, and who won; of several tasks one more for each."""
     name = "test" if "test" in metrics else "dev"
     scores, key = metrics[name], report.headline(metrics)
     told = [f"{in_a_sentence(each)} {scores[each]:.4f}" for each in dict.fromkeys(("accuracy", key)) if each in scores]
@@ -177,4 +177,4 @@ def verdict(metrics: dict[str, Any]) -> str:
         gap = scores[key] - theirs
         won = f"{gap:+.4f} against" if gap >= 0 else f"the baseline won: {gap:+.4f} against"
         line += f"; {won} {theirs:.4f} of the best baseline ({in_a_sentence(rival)})"
-    return line
+    return "\n".join([line, *(f"{name}: {verdict(each)}" for name, each in overview.tasks(metrics).items())])

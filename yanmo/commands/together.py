@@ -10,6 +10,7 @@ from yanmo.errors import SettingsError, gather
 from yanmo.settings import Block
 from yanmo.tasks import TASKS
 from yanmo.tasks.base import Task
+from yanmo.tasks.multitask import speaking_of
 from yanmo.text import sources
 from yanmo.text.sources import Data, Example
 
@@ -22,12 +23,18 @@ def check(data: Data, task: Block) -> None:
     """Raise one SettingsError for all that is said of rows and does not fit the task, before any is read."""
     parts = _parts(task)
     if not parts and data.tasks:
-        raise SettingsError(f"data.tasks: for task.name=multitask alone, and this is task.name={_name(task)}; give data.train=...")
+        raise SettingsError(
+            f"data.tasks: for task.name=multitask alone, and this is task.name={_name(task)}; give data.train=..."
+        )
     if not parts and not sources.listed(data.train):
         raise SettingsError("data.train: no rows to train on. Give a file: data.train=train.tsv")
     usual = Data().model_dump()
-    alone = [name for name, value in data.model_dump(exclude={"tasks"}).items() if value != usual[name]] if parts else []
-    faults = [f"data.{name}: of which task? Each has its own: data.tasks.{next(iter(parts))}.{name}=..." for name in alone]
+    alone = (
+        [name for name, value in data.model_dump(exclude={"tasks"}).items() if value != usual[name]] if parts else []
+    )
+    faults = [
+        f"data.{name}: of which task? Each has its own: data.tasks.{next(iter(parts))}.{name}=..." for name in alone
+    ]
     for name, each in data.tasks.items():
         if name not in parts:
             near = difflib.get_close_matches(name, parts, n=1)
@@ -48,13 +55,17 @@ def gathered(data: Data, task: Block, read: Read) -> tuple[Rows, dict[str, str],
     if not (parts := _parts(task)):
         kind = TASKS[_name(task)][1]
         files = sources.parts(data, kind.form)
-        told = {"columns": data.columns.model_dump(), "parts": {part: [*map(str, each)] for part, each in files.items()}}
+        told = {
+            "columns": data.columns.model_dump(),
+            "parts": {part: [*map(str, each)] for part, each in files.items()},
+        }
         return *read(data, files, kind), told
     rows: Rows = {}
     inputs: dict[str, str] = {}
     tasks: dict[str, Any] = {}
     for name, settings in parts.items():
-        found, hashes, tasks[name] = gathered(data.tasks[name], settings, read)
+        with speaking_of(name):
+            found, hashes, tasks[name] = gathered(data.tasks[name], settings, read)
         inputs |= hashes
         for part, each in found.items():
             rows.setdefault(part, []).extend(replace(row, task=name) for row in each)

@@ -11,24 +11,26 @@ heads.safetensors under the names of the tasks.
 """
 
 import difflib
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, field_validator
 from torch import Tensor, nn
 
-from yanmo.errors import ModelError, SettingsError
+from yanmo.errors import DataError, ModelError, SettingsError
 from yanmo.models.base import Config, Model, task_logits
 from yanmo.models.base import answers as outputs
 from yanmo.nn.heads import GENERIC
 from yanmo.settings import Block, one_of
 from yanmo.tasks import answer, classify, embed, rate, relate, rerank, tag
 from yanmo.tasks.base import Answer, Loss, Scores, Task, lengths
-from yanmo.text.batches import Batch, Key, Run
+from yanmo.text.batches import Batch, Drawn, Key, Run
 from yanmo.text.mixture import Held, Mixture
 from yanmo.text.sources import Example
 from yanmo.text.tokenizer import Tokenizer
@@ -44,7 +46,10 @@ JOINED: dict[str, tuple[Any, Any]] = {
     "rerank": (rerank.Settings, rerank.Rerank),
 }
 MEAN = "mean_score"
-_HEAD, _OWN = "head", "own"  # the parts of a task's module: a head of a kind that families have; what the task owns beside it
+_HEAD, _OWN = (
+    "head",
+    "own",
+)  # the parts of a task's module: a head of a kind that families have; what the task owns beside it
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]
 
@@ -55,16 +60,27 @@ class Settings(Block):
         2.0, ge=1, description="1: tasks are drawn in proportion to their rows; the larger, the more alike"
     )
     tasks: dict[Name, one_of(JOINED)] = Field(  # type: ignore[valid-type]
-        min_length=2, description=f"the name of each task -> its settings (name: {', '.join(JOINED)}, and the keys of that task)"
+        default_factory=dict,
+        validate_default=True,
+        description=f"the name of each task -> its settings (name: {', '.join(JOINED)}, and the keys of that task)",
     )
     labels: dict[str, list[str]] | None = Field(
         None, description="those of each task, in the order of its answers; null: as the training rows have them"
     )
 
+    @field_validator("tasks")
+    @classmethod
+    def _several(cls, tasks: dict[str, Any]) -> dict[str, Any]:
+        if len(tasks) < 2:
+            raise ValueError(
+                "expected two tasks or more, such as task.tasks.NAME.name=classify task.tasks.OTHER.name=tag"
+            )
+        return tasks
+
     @property
     def max_length(self) -> int:
         """Tokens of the longest row."""
-        return max(each.max_length for each in self.tasks.values())
+        return int(max(each.max_length for each in self.tasks.values()))
 
 
 @dataclass(frozen=True)
@@ -73,9 +89,9 @@ class Mixed(Batch):
 
     parts: tuple[tuple[str, tuple[int, ...], Batch], ...] = ()
 
-    def to(self, device: torch.device) -> Batch:
+    def to(self, device: torch.device) -> "Mixed":
         parts = tuple((name, places, part.to(device)) for name, places, part in self.parts)
-        return replace(super().to(device), parts=parts)
+        return replace(self, source=self.source.to(device), parts=parts)
 
 
 class Member:
@@ -167,8 +183,9 @@ class Multitask(Task):
         for name, (_, rows) in _by_task(examples).items():
             each = settings.tasks[name]
             task = JOINED[each.name][1]
-            tasks[name] = task.settle(each, rows)
-            learnt = task.learnt(tasks[name], rows, rows[0].file)
+            with speaking_of(name):
+                tasks[name] = task.settle(each, rows)
+                learnt = task.learnt(tasks[name], rows, rows[0].file)
             labels[name] = (settings.labels or {}).get(name) or learnt or []
         return settings.model_copy(update={"tasks": {name: tasks[name] for name in settings.tasks}, "labels": labels})
 
@@ -187,7 +204,9 @@ class Multitask(Task):
             return self.members[name]  # type: ignore[return-value]  # it says all that its task says
         near = difflib.get_close_matches(name or "", self.members, n=1)
         hint = f"; did you mean '{near[0]}'?" if near else ""
-        said = "this folder was made for several tasks; say which" if name is None else f"no task is called '{name}'{hint}"
+        said = (
+            "this folder was made for several tasks; say which" if name is None else f"no task is called '{name}'{hint}"
+        )
         raise SettingsError(f"task: {said} (task=NAME, one of {', '.join(self.members)})")
 
     # ---- rows
@@ -195,13 +214,15 @@ class Multitask(Task):
     def prepare(self, examples: Sequence[Example]) -> list[Example]:
         found: list[Example] = [*examples]
         for name, (places, rows) in _by_task(examples).items():
-            for place, row in zip(places, self.members[name].task.prepare(rows), strict=True):
+            with speaking_of(name):
+                prepared = self.members[name].task.prepare(rows)
+            for place, row in zip(places, prepared, strict=True):
                 found[place] = row
         return found
 
     def drawn(self, examples: Sequence[Example]) -> Sequence[Example]:
         """A Mixture, whose weights are shares of tokens."""
-        weights = {}
+        weights: dict[Drawn, float] = {}
         for _, rows in _by_task(examples).values():
             sizes = lengths(rows)
             weights[Held(rows, sizes)] = float(sizes.mean()) * len(rows) ** (1 / self.settings.temperature)
@@ -223,7 +244,8 @@ class Multitask(Task):
     def _apart(self, model: Model, batch: Batch) -> list[tuple[Member, tuple[int, ...], Batch, Tensor]]:
         """Of each part of a batch the task, the places of its rows, its batch and its states."""
         assert isinstance(batch, Mixed)  # noqa: S101 (`batch` made it)
-        states = model.hidden(batch).split([len(part.source.ids) for _, _, part in batch.parts])
+        sizes = [len(part.source.ids) for _, _, part in batch.parts]
+        states = torch.split(model.hidden(batch), sizes)
         return [
             (self.members[name], places, part, own)
             for (name, places, part), own in zip(batch.parts, states, strict=True)
@@ -292,6 +314,16 @@ class Multitask(Task):
         return {**self.settings.model_dump(mode="json"), "tasks": tasks}
 
 
+@contextmanager
+def speaking_of(name: str) -> Iterator[None]:
+    """What the work on a task's rows may raise: its message names the keys of this task."""
+    try:
+        yield
+    except (DataError, SettingsError) as error:
+        raise type(error)(_KEY.sub(rf"\1.tasks.{name}.", str(error))) from None
+
+
+_KEY = re.compile(r"\b(data|task)\.(?!tasks\.)(?=[\w.]+=)")
 
 
 def _called(name: str) -> str:
