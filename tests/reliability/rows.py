@@ -37,6 +37,7 @@ class Row:
     text: str = "text.txt"  # what is pre-trained on
     rows: str = "{}.tsv"  # what is fine-tuned on: train, dev and test
     precision: str = "float32"
+    tasks: dict[str, tuple[dict[str, Any], str]] = field(default_factory=dict)  # of several: settings, and their `rows`
 
 
 # One more for each objective: the family that learns by it, and how.
@@ -66,6 +67,14 @@ ROWS = {
     "answer": Row("finetune", more={"task": {"name": "answer", "max_length": 32}}, rows="answered-{}.jsonl"),
     "embed, texts alone": Row("finetune", more={"task": {"name": "embed"}}),
     "rerank": Row("finetune", more={"task": {"name": "rerank"}}, rows="{}-ranked.tsv"),
+    "several tasks": Row(
+        "finetune",
+        tasks={
+            "praise": ({"name": "classify", "token_dropout": 0.1}, "{}.tsv"),
+            "words": ({"name": "tag", "crf": True}, "{}.conll"),
+            "score": ({"name": "rate"}, "{}.tsv"),
+        },
+    ),
     "masked, accumulated, rolling back": Row("pretrain", {"accumulate": 2, "on_fault": "rollback", "spike": 6.0}),
     "masked, from shards": Row("pretrain", text="shards"),
     "masked, in bfloat16": Row("pretrain", precision="bfloat16"),
@@ -142,8 +151,16 @@ def settings(row: Row, data: Path, run: Path, **train: Any) -> dict[str, Any]:
     if row.verb == "pretrain":
         objective = {"max_length": 16, **row.more.get("objective", {})}
         return {**common, "data": {"train": str(data / row.text)}, "objective": objective}
-    rows = {name: str(data / row.rows.format(name)) for name in ("train", "dev", "test")}
-    return {**common, "data": rows, "task": {"max_length": 16, **row.more.get("task", {"token_dropout": 0.1})}}
+
+    def rows(pattern: str) -> dict[str, str]:
+        return {name: str(data / pattern.format(name)) for name in ("train", "dev", "test")}
+
+    if row.tasks:
+        tasks = {name: {"max_length": 16, **task} for name, (task, _) in row.tasks.items()}
+        files = {"tasks": {name: rows(pattern) for name, (_, pattern) in row.tasks.items()}}
+        return {**common, "data": files, "task": {"name": "multitask", "tasks": tasks}}
+    task = {"max_length": 16, **row.more.get("task", {"token_dropout": 0.1})}
+    return {**common, "data": rows(row.rows), "task": task}
 
 
 def state(checkpoint: Path) -> dict[str, str]:
