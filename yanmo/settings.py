@@ -251,10 +251,10 @@ def _fault(fault: dict[str, Any], content: Any, places: Mapping[str, str], known
     key = ""
     *parents, last = [str(part) for part in fault["loc"]] or [""]
     for word in parents:
-        given = isinstance(content, dict) and word in content
-        if given or f"{key}.{word}".removeprefix(".") in known:
+        said = isinstance(content, dict) and word in content
+        if said or f"{key}.{word}".removeprefix(".") in known:
             key = f"{key}.{word}".removeprefix(".")
-            content = content[word] if given else None
+            content = content[word] if said else None
     whole = f"{key}.{last}".removeprefix(".")
     if whole in known or whole in places or fault["type"] == "extra_forbidden":
         key = whole
