@@ -23,6 +23,7 @@ STEPS = [
     ["evaluation", "baselines", "inspection"],
     ["hub"],
     ["checkpoint"],
+    ["joining"],
     ["beginning", "anatomy", "page"],
     ["overview", "runs"],
     ["report"],

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from yanmo import checkpoint, models
+from yanmo import checkpoint, joining, models
 from yanmo.checkpoint import Checkpoint
 from yanmo.errors import ModelError, SettingsError
 from yanmo.models import ModelSettings
@@ -35,7 +35,8 @@ def start(
     documents: Callable[[Tokenizer], Sequence[np.ndarray]] | None = None,
     more: Sequence[str] = (),
 ) -> Checkpoint:
-    """What a training run in `folder` begins with: `model.base` with the head that the task needs (and, beside `tokenizer.base`, with
+    """What a training run in `folder` begins with: `model.base` (of several, the mean of
+    their weights) with the head that the task needs (and, beside `tokenizer.base`, with
     the tokens that this one adds to its own), or a fresh model whose tokeniser is the folder's own when the run goes on, else the one
     asked for, else trained on `texts`.
 
@@ -45,31 +46,28 @@ def start(
     more: special tokens that a tokeniser trained here has beside the usual ones.
     """
     models.check(settings, tokenizer)
-    if settings.base is not None:
-        if Path(settings.base).resolve() == folder.resolve():
-            raise SettingsError(f"model.base: {settings.base} is the run folder itself; give another run=...")
-        opened = checkpoint.load(
-            settings.base, head=head, labels=labels, changes=settings.config, wider=settings.family
-        )
+    if bases := models.bases(settings.base):
+        if any(Path(base).resolve() == folder.resolve() for base in bases):
+            raise SettingsError(f"model.base: {folder} is the run folder itself; give another run=...")
+        opened = joining.soup(bases, head=head, labels=labels, changes=settings.config, wider=settings.family)
+        named = ", ".join(bases)
         if quantised.describe(opened.model):
             raise ModelError(
-                f"{settings.base}: its layers are int8, which answer but can't be trained; start from the folder it was made of"
+                f"{named}: its layers are int8, which answer but can't be trained; start from the folder it was made of"
             )
         if opened.fresh:
             parts = sorted({name.rsplit(".", 1)[0] for name in opened.fresh})
-            say(f"new, not from {settings.base}: {', '.join(parts)}")
+            say(f"new, not from {named}: {', '.join(parts)}")
         if opened.unknown:
-            say(
-                f"{settings.base}: config keys that Yanmo does not know are kept as they are: {', '.join(opened.unknown)}"
-            )
+            say(f"{named}: config keys that Yanmo does not know are kept as they are: {', '.join(opened.unknown)}")
         positions = opened.config.longest
         if positions is not None and positions < longest:
             raise SettingsError(
-                f"max_length: {longest} tokens, but {settings.base} has only {positions} positions; give at most {positions}"
+                f"max_length: {longest} tokens, but {named} has only {positions} positions; give at most {positions}"
             )
         if tokenizer.base is not None:
             opened = extend(opened, tokenizers.load(tokenizer.base), str(tokenizer.base))
-        if settings.family not in (None, checkpoint.source(settings.base).content["model_type"]):  # widened just now
+        if settings.family not in (None, checkpoint.source(bases[0]).content["model_type"]):  # widened just now
             _learn(opened, texts, documents)
         return opened
     if resuming:
@@ -95,10 +93,10 @@ def start(
 def expected(settings: ModelSettings, tokenizer: TokenizerSettings) -> int:
     """About how many parameters a run will train, told before its data is read. Raises what can be said against the base by then."""
     models.check(settings, tokenizer)
-    if settings.base is not None:
-        found = checkpoint.source(settings.base)
-        models.find(found.content["model_type"])
-        return found.parameters
+    if found := [checkpoint.source(base) for base in models.bases(settings.base)]:
+        for each in found:
+            models.find(each.content["model_type"])
+        return found[0].parameters
     vocabulary = tokenizers.load(tokenizer.base).size if tokenizer.base else tokenizer.vocab or tokenizers.VOCAB
     family, config = models.configure(settings, vocab_size=vocabulary)
     with shapes_only():

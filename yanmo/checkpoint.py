@@ -30,6 +30,10 @@ from yanmo.text.tokenizer import Tokenizer
 CONFIG, RECORD, HEADS = "config.json", "yanmo.json", "heads.safetensors"
 _GENERIC = "task_head."  # what the names of a generic head begin with
 
+Origin = (
+    dict[str, str] | list[dict[str, str]]
+)  # of a model of a hub: its name, revision and hub; of a soup: of each member
+
 
 @dataclass
 class Checkpoint:
@@ -45,7 +49,7 @@ class Checkpoint:
     fresh: list[str] = field(default_factory=list)  # parameters that the folder lacked and that begin at random
     unknown: list[str] = field(default_factory=list)  # config keys kept but not understood
     folder: Path | None = None  # where it was read
-    origin: dict[str, str] = field(default_factory=dict)  # of a model of a hub: its name, revision and hub
+    origin: Origin = field(default_factory=dict)
 
     @property
     def config(self) -> Config:

@@ -63,6 +63,9 @@ def fit(job: Job, run: Run) -> dict[str, Any]:
     run.forget(after=run.step_of(latest) if latest else -1)  # those that are damaged
     with Signals() as signals, Saver(run, job.settings.save) as saver:
         work = _stand(job, run, budget, saver, latest)
+        if not budget and work.state.best is None:
+            _evaluate(work)
+            _save(work)
         if latest:
             progress.say(f"going on from step {work.state.step} of {budget}")
         with progress.bar(job.title, budget, work.state.step, "steps") as advance:
@@ -279,7 +282,7 @@ def _budget(job: Job, run: Run) -> int:
     else:
         assert settings.epochs is not None  # noqa: S101 (the settings' validator)
         steps = round(settings.epochs * per_epoch)
-    steps = max(1, steps)
+    steps = max(0 if settings.steps == 0 else 1, steps)
     run.note(steps=steps)
     return steps
 

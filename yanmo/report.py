@@ -18,6 +18,7 @@ import yaml
 
 from yanmo import overview
 from yanmo.errors import DataError
+from yanmo.models import Bases, bases
 from yanmo.overview import best, final
 from yanmo.page import (
     Bars,
@@ -289,9 +290,9 @@ TASKS = {
 
 
 def card(
-    folder: Path, *, language: str | Sequence[str], about: str, base: str | None, data: Mapping[str, str], license: str
+    folder: Path, *, language: str | Sequence[str], about: str, base: Bases, data: Mapping[str, str], license: str
 ) -> str:
-    """The README.md of a run folder. `data` maps each data file to its sha256; `base` is a folder or a hub name."""
+    """The README.md of a run folder. `data` maps each data file to its sha256; `base` is a folder or a hub name, or several."""
     metrics, config = _read(folder / "metrics.json"), _read(folder / "config.json")
     split, scores = final(metrics)
     tasks = overview.tasks(metrics)
@@ -302,7 +303,7 @@ def card(
         "name": folder.resolve().name,
         "language": [language] if isinstance(language, str) else list(language),
         "about": about,
-        "base": base,
+        "base": bases(base),
         "data": data,
         "license": license,
         "split": split,
@@ -328,13 +329,13 @@ def _front(facts: Mapping[str, Any]) -> dict[str, Any]:
     """The YAML that the hub reads, without the keys that have nothing to say."""
     base, scores, language = facts["base"], facts["scores"], facts["language"]
     # The hub knows names only; a folder of this machine is told in the text.
-    named = base and re.fullmatch(r"[\w-][\w.-]*(/[\w.-]+)?", base) and not Path(base).exists()
+    named = [each for each in base if re.fullmatch(r"[\w-][\w.-]*(/[\w.-]+)?", each) and not Path(each).exists()]
     front = {
         "language": language[0] if len(language) == 1 else language,
         "license": facts["license"],
         "library_name": facts["library"],
         "pipeline_tag": facts["pipeline"],
-        "base_model": base if named else None,
+        "base_model": named[0] if len(named) == 1 else named,
         "metrics": [metric for key, metric in HUB.items() if key in scores],
         "tags": ["yanmo", *filter(None, [facts["config"].get("model_type")])],
         "model-index": _index(facts),

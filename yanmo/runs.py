@@ -14,9 +14,10 @@ from typing import Any
 from pydantic import Field
 
 from yanmo import checkpoint, files, hub
+from yanmo.checkpoint import Origin
 from yanmo.errors import RunError, SettingsError, StorageError
 from yanmo.machine import Machine, fingerprint
-from yanmo.models import ModelSettings, weights
+from yanmo.models import ModelSettings, bases, weights
 from yanmo.progress import say
 from yanmo.settings import Block, build, differences, dump, parse_yaml, read_file
 from yanmo.tasks import sentence
@@ -104,13 +105,14 @@ class Run:
     def pinned(self, model: ModelSettings) -> ModelSettings:
         """The settings with the base of a run that goes on at the commit with which it began."""
         origin = self.record.get("base") if self.resuming else None
-        if model.base is None or not isinstance(origin, dict):
+        if model.base is None or not isinstance(origin, (dict, list)):
             return model
-        return model.model_copy(update={"base": hub.pinned(model.base, origin)})
+        pinned = [*map(hub.pinned, bases(model.base), [origin] if isinstance(origin, dict) else origin)]
+        return model.model_copy(update={"base": pinned if isinstance(model.base, list) else pinned[0]})
 
-    def begin(self, inputs: Mapping[str, str], tokenizer: Tokenizer, origin: Mapping[str, str] | None = None) -> None:
+    def begin(self, inputs: Mapping[str, str], tokenizer: Tokenizer, origin: Origin | None = None) -> None:
         """The inputs are read and sound: the folder is the run's from now on. inputs: file -> sha256 of what the run reads. origin:
-        of a base that came from a hub.
+        of a base that came from a hub, or of each of several.
 
         Raises SettingsError when a run that goes on would read other data than it began with."""
         if self.resuming:
@@ -131,7 +133,7 @@ class Run:
         if self.anew:
             clear(self.folder)
             self.anew = False
-        base = {"base": dict(origin)} if origin else {}
+        base = {"base": origin} if origin else {}
         files.write_json(self.folder / checkpoint.RECORD, {"inputs": dict(inputs), "machine": fingerprint(), **base})
         tokenizer.save(self.folder)
         files.write_file(self.folder / SETTINGS, dump(self.settings))

@@ -82,6 +82,20 @@ def test_span_probabilities(lengths: tuple[int, ...]) -> None:
     assert torch.allclose(found, torch.tensor(expected, dtype=torch.float64), rtol=1e-5)
 
 
+@pytest.mark.parametrize("lengths", LENGTHS.values(), ids=LENGTHS)
+def test_marginals(lengths: tuple[int, ...]) -> None:
+    emissions, chain, _ = drawn(lengths)
+    expected = torch.zeros_like(emissions)
+    begin = 0
+    for row in emissions.split(lengths):
+        weights = {path: float(score(row, path, chain).exp()) for path in paths(len(row))}
+        for path, weight in weights.items():
+            for place, tag in enumerate(path, begin):
+                expected[place, tag] += weight / sum(weights.values())
+        begin += len(row)
+    assert torch.allclose(crf.marginals(emissions, lengths, chain), expected)
+
+
 def test_what_is_impossible_is_never_decoded_nor_probable() -> None:
     """Tag 1 only behind tag 0, never first; no row ends in 0."""
     lengths = LENGTHS["unequal"]

@@ -9,7 +9,9 @@ from pydantic import Field
 from yanmo import evaluation, hub, machine, runs, settings
 from yanmo.engine import load
 from yanmo.errors import SettingsError, gather
+from yanmo.joining import Several, chosen
 from yanmo.machine import Machine
+from yanmo.models import bases
 from yanmo.progress import bar, say
 from yanmo.settings import Block, Words
 from yanmo.tasks import OBJECTIVES
@@ -27,11 +29,12 @@ class Settings(Block):
         None, description="a run folder, any folder of a known family that was fine-tuned, or its name on a hub"
     )
     task: str | None = Field(None, description="which of its tasks is scored, where a run has several")
+    model: Several = Field(default_factory=Several)
     data: Rows = Field(default_factory=Rows)
     machine: Machine = Field(default_factory=Machine)
 
 
-def evaluate(run: str | Path, settings_file: str | Path | None = None, **keys: Any) -> dict[str, Any]:
+def evaluate(run: str | Path | None = None, settings_file: str | Path | None = None, **keys: Any) -> dict[str, Any]:
     """Score a run; the keys are those of `yanmo evaluate --print-settings`. Returns {"test": scores}."""
     return command(Words(settings.from_arguments(Settings, settings_file, {**keys, "run": run})))
 
@@ -39,21 +42,21 @@ def evaluate(run: str | Path, settings_file: str | Path | None = None, **keys: A
 def command(words: Words[Settings]) -> dict[str, Any]:
     asked = words.settings
     folder, file = runs.paths(words.paths)
-    asked.run, asked.data.test = folder or asked.run, file or asked.data.test
+    run, asked.data.test = chosen(folder or asked.run, asked.model), file or asked.data.test
     absent = [f"{path}: no such file or folder" for path in words.paths if not hub.is_here(path)]
     gather(absent, "can't score:", SettingsError)
-    if asked.run is None or asked.data.test is None:
+    if run is None or asked.data.test is None:
         raise SettingsError("expected a run folder and rows to score: yanmo evaluate RUN data.test=FILE")
-    engine = load(asked.run, device=machine.prepare(asked.machine))
+    engine, named = load(run, join=asked.model.join, device=machine.prepare(asked.machine)), ", ".join(bases(run))
     if engine.task is None:
-        raise SettingsError(f"{asked.run}: made for no task, so there is nothing to score; fine-tune it first")
+        raise SettingsError(f"{named}: made for no task, so there is nothing to score; fine-tune it first")
     engine.choose(asked.task)
     labelled = engine.task.name not in OBJECTIVES  # an objective takes its labels from the text itself
     record, given = engine.checkpoint.record, sources.part(asked.data.test, "test")
     if given != [asked.data.test]:
         say(f"{asked.data.test}: {sources.told({'test': given})}")
     if _learnt_from(record) & {*sources.hashes(given).values()}:
-        say(f"warning: {asked.run} was trained on {' '.join(map(str, given))}, so this score says nothing of new rows")
+        say(f"warning: {named} was trained on {' '.join(map(str, given))}, so this score says nothing of new rows")
     rows = engine.task.prepare(
         [
             row

@@ -15,6 +15,7 @@ from pydantic import Field
 from yanmo import evaluation, files, hub, machine
 from yanmo.engine import Engine, load
 from yanmo.errors import DataError, SettingsError, gather
+from yanmo.joining import Join, Names, Several, chosen
 from yanmo.machine import Machine
 from yanmo.progress import bar, say
 from yanmo.settings import Block, Words
@@ -36,13 +37,15 @@ class Settings(Block):
         None, description="a run folder, any folder of a known family that was fine-tuned, or its name on a hub"
     )
     task: str | None = Field(None, description="which of its tasks answers, where a run has several")
+    model: Several = Field(default_factory=Several)
     out: Path | None = Field(None, description="where the answers go (.csv, .tsv or .jsonl); null: standard output")
     data: Rows = Field(default_factory=Rows)
     machine: Machine = Field(default_factory=Machine)
 
 
-def predict(run: str | Path, texts: Sequence[Given], *, task: str | None = None) -> list[dict[str, Any]]:
-    """The answers of a run for texts; task: by which of several. (For many calls, keep the Engine: `yanmo.load(run).predict(texts)`.)"""
+def predict(run: Names, texts: Sequence[Given], *, task: str | None = None) -> list[dict[str, Any]]:
+    """The answers of a run for texts, or of several that answer as one; task: by which, of a run of several tasks. (For many calls, keep
+    the Engine: `yanmo.load(run).predict(texts)`.)"""
     return load(run).predict(list(texts), task=task)
 
 
@@ -56,16 +59,17 @@ def command(words: Words[Settings]) -> None:
             asked.run = path
         else:
             given.append(path)
-    if asked.run is None:
+    run = chosen(asked.run, asked.model)
+    if run is None:
         gather(
             [f"{path}: no such folder" for path in given if not path.exists()], "expected a run folder:", SettingsError
         )
         raise SettingsError("expected a run folder: yanmo predict RUN in.csv out=out.csv")
     if wrong := [path for path in given if not formats.container(path).exists()]:
         raise DataError(
-            f"{formats.absent(wrong[0])}. A text itself comes by standard input: echo TEXT | yanmo predict {asked.run}"
+            f"{formats.absent(wrong[0])}. A text itself comes by standard input: echo TEXT | yanmo predict {asked.run or '...'}"
         )
-    engine = opened(asked.run, asked.machine)
+    engine = opened(run, asked.machine, asked.model.join)
     engine.choose(asked.task)
     task = engine.task
     assert task is not None  # noqa: S101 (opened)
@@ -87,9 +91,9 @@ def command(words: Words[Settings]) -> None:
         sys.stdout.write(text)
 
 
-def opened(run: Path, asked: Machine) -> Engine:
+def opened(run: Names, asked: Machine, join: Join = "probabilities") -> Engine:
     """The engine of a run that answers. Raises SettingsError for one that was made for no task."""
-    engine = load(run, device=machine.prepare(asked))
+    engine = load(run, join=join, device=machine.prepare(asked))
     if engine.task is None:
         raise SettingsError(f"{run}: made for no task, so it predicts nothing; fine-tune it first")
     if engine.task.name in OBJECTIVES:

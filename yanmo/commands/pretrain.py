@@ -90,14 +90,14 @@ def command(words: Words[Settings]) -> dict[str, Any]:
     return metrics
 
 
-def _is_far(base: str | None) -> bool:
+def _is_far(base: str | list[str] | None) -> bool:
     """Whether a base is to be fetched."""
-    return base is not None and not hub.is_here(base)
+    return not all(map(hub.is_here, models.bases(base)))
 
 
-def _family(base: str | None, family: str | None) -> Family:
-    if base is not None and family is None:
-        return models.find(checkpoint.source(base).content["model_type"])
+def _family(base: str | list[str] | None, family: str | None) -> Family:
+    if base and family is None:
+        return models.find(checkpoint.source(models.bases(base)[0]).content["model_type"])
     try:
         return models.find(family or models.FAMILY)
     except ModelError as error:

@@ -2,16 +2,16 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, overload
 
 import torch
 from torch import Tensor, nn
 
-from yanmo import checkpoint, evaluation, settings
+from yanmo import evaluation, joining, settings
 from yanmo.checkpoint import Checkpoint
 from yanmo.engine.writing import FILLS, Filler, Generation, Piece, Writer
 from yanmo.errors import ModelError
+from yanmo.joining import Join, Names
 from yanmo.models.base import BY_TOKEN, LANGUAGE, Memory, Model
 from yanmo.tasks import sentence
 from yanmo.tasks.base import Answer, Task, lengths
@@ -23,9 +23,10 @@ from yanmo.text.tokenizer import Tokenizer
 _LONGEST = 512  # tokens of a text to embed, where neither the folder nor the model sets an end
 
 
-def load(name: str | Path, *, device: str | torch.device = "cpu") -> "Engine":
-    """Open a run folder, any Hugging Face folder of a known family, or a GGUF file of one. Raises ModelError."""
-    return Engine(checkpoint.load(name), torch.device(device))
+def load(name: Names, *, join: Join = "probabilities", device: str | torch.device = "cpu") -> "Engine":
+    """Open a run folder, any Hugging Face folder of a known family, or a GGUF file of one. Several names: they answer as one, by the mean
+    of their probabilities or of their weights (join="weights"). Raises ModelError."""
+    return Engine(joining.load(name, join), torch.device(device))
 
 
 def _collate(rows: Sequence[Example], key: Key | None) -> Batch:

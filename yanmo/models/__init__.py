@@ -2,9 +2,9 @@
 
 import importlib
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from yanmo.errors import ModelError, SettingsError, gather
 from yanmo.models.base import Config, Family
@@ -41,8 +41,27 @@ FAMILIES = {
 FAMILY, SIZE = "bert", "mini"  # where the settings say nothing
 
 
+def _alone(given: str | list[str] | None) -> str | list[str] | None:
+    if given == []:
+        raise ValueError("expected a folder, or a list of folders: model.base=[runs/a, runs/b]")
+    return given[0] if isinstance(given, list) and len(given) == 1 else given
+
+
+Bases = Annotated[str | list[str] | None, AfterValidator(_alone)]  # a list of one is that one
+
+
+def bases(given: str | list[str] | None) -> list[str]:
+    return [*map(str, given)] if isinstance(given, list) else [] if given is None else [given]
+
+
 class ModelSettings(Block):
-    base: str | None = Field(None, description="a model or run folder to start from; null: from scratch")
+    base: Bases = Field(
+        None,
+        description="a model or run folder to start from, or a list of them, which are joined; null: from scratch",
+    )
+    join: Literal["weights"] = Field(
+        "weights", description="what is averaged of several bases: their weights, since training goes on from one model"
+    )
     family: str | None = Field(
         None,
         description=f"from scratch (without base): {', '.join(FAMILIES)}; null: {FAMILY}. Beside base: one that widens the base's own",
@@ -77,13 +96,14 @@ def check(settings: ModelSettings, tokenizer: TokenizerSettings) -> None:
     }
     cutter = {f"tokenizer.{key}": getattr(tokenizer, key) for key in ("kind", "vocab")}
     faults = []
-    if settings.base is not None:
+    given = ", ".join(bases(settings.base))
+    if given:
         faults += [
-            f"{key}: says how a model from scratch is made, but model.base={settings.base} is given; leave one of them out"
+            f"{key}: says how a model from scratch is made, but model.base={given} is given; leave one of them out"
             for key, value in model.items()
             if value is not None
         ]
-    if (base := tokenizer.base or settings.base) is not None:
+    if base := tokenizer.base or given:
         faults += [
             f"{key}: says how a tokeniser is trained, but that of {base} is used; leave one of them out"
             for key, value in cutter.items()

@@ -137,18 +137,30 @@ def viterbi(emissions: Tensor, lengths: Sequence[int], chain: Chain) -> Tensor:
     return order.packed(found[::-1])
 
 
+def _both_ways(emissions: Tensor, lengths: Sequence[int], chain: Chain) -> tuple[Tensor, Tensor, Tensor]:
+    """(`forward`; (n, k) the same of what comes behind each word, without its own emission; (n,) the log of the sum over all tags of its
+    row)."""
+    before = forward(emissions, lengths, chain)
+    device = emissions.device
+    sizes, lasts = torch.tensor(lengths, device=device), _ends(lengths, device)
+    mirror = torch.repeat_interleave(2 * lasts + 1 - sizes, sizes) - torch.arange(len(emissions), device=device)
+    after = forward(emissions[mirror], lengths, chain.backwards())[mirror] - emissions
+    return before, after, torch.repeat_interleave(torch.logsumexp(before[lasts] + chain.end, -1), sizes)
+
+
+def marginals(emissions: Tensor, lengths: Sequence[int], chain: Chain) -> Tensor:
+    """(n, k) in double precision: how probable each tag is of each word, whatever the others bear (Rabiner 1989, section III.B)."""
+    before, after, total = _both_ways(emissions.double(), lengths, chain.double())
+    return (before + after - total[:, None]).exp()
+
+
 def span_probabilities(
     emissions: Tensor, lengths: Sequence[int], tags: Tensor, chain: Chain, starts: Tensor, ends: Tensor
 ) -> Tensor:
     """(spans,): how probable it is that the words from `starts` to `ends` (both in the span, in one row) bear these tags (n,), whatever
     the words around them do (Culotta & McCallum 2004)."""
     emissions, chain = emissions.double(), chain.double()  # long sums of large numbers are subtracted
-    before = forward(emissions, lengths, chain)
-    sizes = torch.tensor(lengths, device=tags.device)
-    lasts = _ends(lengths, tags.device)
-    mirror = torch.repeat_interleave(2 * lasts + 1 - sizes, sizes) - torch.arange(len(tags), device=tags.device)
-    after = forward(emissions[mirror], lengths, chain.backwards())[mirror] - emissions
-    total = torch.repeat_interleave(torch.logsumexp(before[lasts] + chain.end, -1), sizes)
+    before, after, total = _both_ways(emissions, lengths, chain)
     path = _path(emissions, lengths, tags, chain).cumsum(0)
     begun, left = (part.gather(1, tags[:, None])[:, 0] for part in (before, after))
     return (begun[starts] - path[starts] + path[ends] + left[ends] - total[ends]).exp().clamp(max=1)

@@ -6,8 +6,8 @@ in one Example, are rows of their own in a Batch, and have one answer.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import pairwise
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain, pairwise
 from typing import Literal
 
 import numpy as np
@@ -105,11 +105,41 @@ class Answering(Task):
     def predict(self, model: Model, batch: Batch) -> list[Answer]:
         logits = model.head(model.hidden(batch), batch.source).float()
         return [
-            self._answer(example.texts[1], nothing, pieces)
+            self._answer(example.texts[1], nothing, pieces, self.threshold)
             for example, (nothing, pieces) in zip(batch.examples, self._found(logits, batch), strict=True)
         ]
 
-    def _found(self, logits: Tensor, batch: Batch) -> Iterator[tuple[float, dict[tuple[int, int], float]]]:
+    def opinions(self, model: Model, batch: Batch) -> list[dict[Mark, float]]:
+        """Of each row the probabilities of the best pieces, characters (from, to) without white space at their ends, since other tokenisers
+        may not have it there; and at NOWHERE that of no answer."""
+        logits = model.head(model.hidden(batch), batch.source).float()
+        said = []
+        for example, (nothing, pieces) in zip(batch.examples, self._found(logits, batch), strict=True):
+            places = [NOWHERE, *(stripped(example.texts[1], *piece) for piece in [*pieces][:_BEST])]
+            said.append(_summed(zip(places, _shares(nothing, [*pieces.values()][:_BEST]).tolist(), strict=True)))
+        return said
+
+    def join(
+        self,
+        members: Sequence["Answering"],
+        opinions: Sequence[Sequence[Mapping[Mark, float]]],
+        examples: Sequence[Example],
+    ) -> list[Answer]:
+        """A piece counts as much as the members together give to it; one that is not among a member's best gets nothing from that one."""
+        known = [member.threshold for member in members if member.threshold is not None]
+        threshold = sum(known) / len(known) if known else None
+        answers = []
+        for example, said in zip(examples, zip(*opinions, strict=True), strict=True):
+            scores = {
+                place: math.log(max(share, 1e-300))
+                for place, share in _summed(chain(*(s.items() for s in said))).items()
+            }
+            nothing = scores.pop(NOWHERE)
+            best = sorted(scores, key=lambda place: -scores[place])
+            answers.append(self._answer(example.texts[1], nothing, {place: scores[place] for place in best}, threshold))
+        return answers
+
+    def _found(self, logits: Tensor, batch: Batch) -> Iterator[tuple[float, dict[Mark, float]]]:
         """logits (tokens, 2) -> of each example the score of no answer, the least of all windows, and the best pieces of the context,
         characters (from, to) -> score, the best first."""
         run, longest = batch.source, self.settings.max_answer
@@ -128,18 +158,17 @@ class Answering(Task):
         found = torch.split(torch.stack([starts.double(), ends.double(), scores.double()], -1), windows)
         for without, held in zip(nothing, found, strict=True):
             ranked = sorted(held.flatten(0, 1).tolist(), key=lambda piece: -piece[2])
-            best: dict[tuple[int, int], float] = {}
+            best: dict[Mark, float] = {}
             for start, stop, score in ranked:
                 if score > -math.inf:
                     best.setdefault((int(start), int(stop)), score)  # one that stands in two windows counts once
             yield float(without.min()), best
 
-    def _answer(self, context: str, nothing: float, pieces: Mapping[tuple[int, int], float]) -> Answer:
+    def _answer(self, context: str, nothing: float, pieces: Mapping[Mark, float], threshold: float | None) -> Answer:
         kept = list(pieces.items())[:_BEST]
-        scores = np.array([nothing, *(score for _, score in kept)])
-        shares = np.exp(scores - scores.max()) / np.exp(scores - scores.max()).sum()
+        shares = _shares(nothing, [score for _, score in kept])
         odds = nothing - kept[0][1] if kept else math.inf
-        if not kept or (self.threshold is not None and odds > self.threshold):
+        if not kept or (threshold is not None and odds > threshold):
             found, share = NOWHERE, shares[0]
         else:
             found, share = stripped(context, *kept[0][0]), shares[1]
@@ -181,6 +210,20 @@ class Answering(Task):
 
     def take(self, tensors: dict[str, Tensor]) -> None:
         self.threshold = float(tensors["threshold"])
+
+
+def _summed(shares: Iterable[tuple[Mark, float]]) -> dict[Mark, float]:
+    found: dict[Mark, float] = {}
+    for place, share in shares:
+        found[place] = found.get(place, 0.0) + share
+    return found
+
+
+def _shares(nothing: float, pieces: Sequence[float]) -> np.ndarray:
+    """(1 + pieces,) the probabilities that belong to the scores of no answer and of pieces."""
+    scores = np.array([nothing, *pieces])
+    shares: np.ndarray = np.exp(scores - scores.max()) / np.exp(scores - scores.max()).sum()
+    return shares
 
 
 def measure(examples: Sequence[Example]) -> metrics.Measure:

@@ -45,6 +45,9 @@ class Task(Protocol):
     form: str = "labelled"  # of the rows that it reads (a key of `text.forms.FORMS`)
     labelling: Labelling = "none"
     problem: str | None = None  # what Hugging Face calls it (`problem_type`), where its head is "classify"
+    labels: Sequence[str] = ()  # of its answers, in the order of the head's outputs
+    # What of its record the weights were made for, so that only weights with the same can be averaged.
+    bound: tuple[str, ...] = ()
     settings: Block
     module: nn.Module | None = None  # what `own` made, once the task has a model
 
@@ -101,6 +104,17 @@ class Task(Protocol):
     def predict(self, model: Model, batch: Batch) -> list[Answer]:
         """An answer per row of the batch, in its order."""
 
+    def opinions(self, model: Model, batch: Batch) -> list[Any]:
+        """What a member of an ensemble says of each row of the batch, for `join`: its answers, or what they are made of."""
+        return self.predict(model, batch)
+
+    def join(
+        self, members: Sequence[Any], opinions: Sequence[Sequence[Any]], examples: Sequence[Example]
+    ) -> list[Answer]:
+        """The answers of an ensemble, one a row: the mean of the members' opinions. members: tasks of this class with the same labels,
+        perhaps in another order, of which this is the first. Raises ModelError where a task has no ensembles."""
+        raise ModelError(f"answers of the task '{self.name}' can't be averaged")
+
     def score(self, answers: Sequence[Answer], examples: Sequence[Example]) -> Scores:
         """Answers against the labels that the examples carry. An "interval" is [low, high] of the score that a run is judged
         by, which in a task for labelled rows is the larger the better."""
@@ -142,6 +156,14 @@ def attach(model: nn.Module, task: Task, width: int) -> None:
     task.module = task.own(width)
     if task.module is not None:
         model.add_module(OWN, task.module)
+
+
+def mean_of(opinions: Sequence[Sequence[Answer]], labels: Sequence[str]) -> np.ndarray:
+    """(rows, labels) the mean of the "probabilities" that several members give to each label, by its name."""
+    found: np.ndarray = np.mean(
+        [[[a["probabilities"][label] for label in labels] for a in each] for each in opinions], 0
+    )
+    return found
 
 
 def lengths(examples: Sequence[Example]) -> np.ndarray:

@@ -19,7 +19,7 @@ from yanmo.models.base import Model
 from yanmo.progress import say
 from yanmo.settings import Block
 from yanmo.tasks import linear
-from yanmo.tasks.base import Answer, Loss, Scores, Task, hide, ids_of
+from yanmo.tasks.base import Answer, Loss, Scores, Task, hide, ids_of, mean_of
 from yanmo.tasks.linear import LinearEvidence
 from yanmo.tasks.metrics.calibration import calibration
 from yanmo.tasks.metrics.classification import classification, confusion, matthews
@@ -58,6 +58,7 @@ class Classify(Task):
     head = "classify"
     best = "macro_f1"
     labelling = "classes"
+    bound = ("several",)
     settings: Settings
 
     def __init__(self, settings: Settings, tokenizer: Tokenizer, labels: Sequence[str]) -> None:
@@ -159,11 +160,21 @@ class Classify(Task):
         logits = model.head(model.hidden(batch), batch.source).float()
         if self.evidence is not None and batch.evidence is not None:
             logits = self.evidence.join(logits, batch.evidence)
-        found = (logits.sigmoid() if self.several else logits.softmax(-1)).cpu()
+        return self._answers((logits.sigmoid() if self.several else logits.softmax(-1)).cpu(), self.thresholds)
+
+    def join(
+        self, members: Sequence["Classify"], opinions: Sequence[Sequence[Answer]], examples: Sequence[Example]
+    ) -> list[Answer]:
+        """Where a row may bear several labels, the mean of a label's probabilities is held against that of its thresholds."""
+        thresholds = [m.thresholds[[m.numbers[label] for label in self.labels]] for m in members]
+        return self._answers(torch.from_numpy(mean_of(opinions, self.labels)), torch.stack(thresholds).mean(0))
+
+    def _answers(self, found: Tensor, thresholds: Tensor) -> list[Answer]:
+        """found: (rows, labels) probabilities"""
         rows = [dict(zip(self.labels, row, strict=True)) for row in found.tolist()]
         if not self.several:
             return [{"label": max(row, key=row.__getitem__), "probabilities": row} for row in rows]
-        given = (found >= self.thresholds).tolist()
+        given = (found >= thresholds).tolist()
         return [
             {
                 "labels": [label for label, is_given in zip(self.labels, each, strict=True) if is_given],

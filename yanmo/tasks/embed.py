@@ -70,6 +70,7 @@ class Embed(Task):
     best = _BEST["scores"]
     form = "paired"
     labelling = "numbers"
+    bound = ("pooling",)
     settings: Settings
 
     def __init__(self, settings: Settings, tokenizer: Tokenizer, labels: Sequence[str] = ()) -> None:
@@ -145,13 +146,14 @@ class Embed(Task):
 
     def predict(self, model: Model, batch: Batch) -> list[Answer]:
         texts = len(batch.source.lengths) // len(batch.rows)
-        rows = torch.stack(self._vectors(model, batch).chunk(texts), 1).cpu()  # (rows, texts, width)
-        if texts == 1:
-            return [{"vector": vector} for vector in rows[:, 0].tolist()]
-        answers = [Compared(similarity=value) for value in (rows[:, 0] * rows[:, 1]).sum(-1).tolist()]
-        for answer, vectors in zip(answers, rows.numpy(), strict=True):
-            answer.vectors = vectors
-        return [*answers]
+        return _answers(torch.stack(self._vectors(model, batch).chunk(texts), 1).detach().cpu().numpy())
+
+    def join(
+        self, members: Sequence["Embed"], opinions: Sequence[Sequence[Answer]], examples: Sequence[Example]
+    ) -> list[Answer]:
+        """The members' vectors end to end, of norm 1: how near two of these are is the mean of the members' similarities."""
+        vectors = [[_vectors_of(answer) for answer in each] for each in opinions]  # (members, rows, texts, width)
+        return _answers(np.concatenate([np.array(each) for each in vectors], -1) / np.sqrt(len(members)))
 
     def _vectors(self, model: Model, batch: Batch) -> Tensor:
         """(texts, width), normed"""
@@ -194,6 +196,21 @@ def kind_of(examples: Sequence[Example]) -> Kind:
         )
         raise DataError(f"rows of several kinds: {told}. Give rows of one kind")
     return next((kind for _, kind in kinds), "texts")
+
+
+def _answers(rows: np.ndarray) -> list[Answer]:
+    """rows: (rows, texts, width)"""
+    if rows.shape[1] == 1:
+        return [{"vector": vector} for vector in rows[:, 0].tolist()]
+    answers = [Compared(similarity=value) for value in (rows[:, 0] * rows[:, 1]).sum(-1).tolist()]
+    for answer, vectors in zip(answers, rows, strict=True):
+        answer.vectors = vectors
+    return [*answers]
+
+
+def _vectors_of(answer: Answer) -> np.ndarray:
+    """(texts, width)"""
+    return answer.vectors if isinstance(answer, Compared) else np.array([answer["vector"]])
 
 
 def _apart(example: Example) -> list[np.ndarray]:

@@ -16,7 +16,7 @@ from torch import Tensor
 from yanmo.errors import DataError, gather
 from yanmo.models.base import Model
 from yanmo.settings import Block
-from yanmo.tasks.base import Answer, Loss, Scores, Task, hide, ids_of
+from yanmo.tasks.base import Answer, Loss, Scores, Task, hide, ids_of, mean_of
 from yanmo.tasks.metrics.rating import rating
 from yanmo.text.batches import Batch, Key, pack
 from yanmo.text.sources import Example
@@ -47,12 +47,14 @@ class Rate(Task):
     best = "spearman"
     form = "rated"
     labelling = "numbers"
+    bound = ("levels", "middle", "spread")
     settings: Settings
 
     def __init__(self, settings: Settings, tokenizer: Tokenizer, labels: Sequence[str]) -> None:
         self.settings = settings
         self.tokenizer = tokenizer
         self.levels = [*(settings.levels or ())]
+        self.labels = [f"{level:g}" for level in self.levels]
         self.problem = "single_label_classification" if self.levels else "regression"
         self.middle, self.spread = settings.middle or 0.0, settings.spread or 1.0
 
@@ -112,12 +114,21 @@ class Rate(Task):
         logits = model.head(model.hidden(batch), batch.source).double().cpu()
         if not self.levels:
             return [{"rating": value} for value in (logits[:, 0] * self.spread + self.middle).tolist()]
-        shares = logits.softmax(-1)
-        means = (shares @ torch.tensor(self.levels, dtype=torch.float64)).tolist()
-        names = [f"{level:g}" for level in self.levels]
+        return self._answers(logits.softmax(-1).detach().numpy())
+
+    def join(
+        self, members: Sequence["Rate"], opinions: Sequence[Sequence[Answer]], examples: Sequence[Example]
+    ) -> list[Answer]:
+        if self.levels:
+            return self._answers(mean_of(opinions, self.labels))
+        means = np.mean([[answer["rating"] for answer in each] for each in opinions], 0)
+        return [{"rating": mean} for mean in means.tolist()]
+
+    def _answers(self, shares: np.ndarray) -> list[Answer]:
+        """shares: (rows, levels)"""
         return [
-            {"rating": mean, "probabilities": dict(zip(names, row, strict=True))}
-            for mean, row in zip(means, shares.tolist(), strict=True)
+            {"rating": mean, "probabilities": dict(zip(self.labels, row, strict=True))}
+            for mean, row in zip((shares @ np.array(self.levels)).tolist(), shares.tolist(), strict=True)
         ]
 
     def score(self, answers: Sequence[Answer], examples: Sequence[Example]) -> Scores:

@@ -21,7 +21,7 @@ from yanmo.errors import DataError, SettingsError, gather
 from yanmo.models.base import Model
 from yanmo.nn.linear import Linear
 from yanmo.settings import Block
-from yanmo.tasks.base import Answer, Loss, Scores, Task, ids_of
+from yanmo.tasks.base import Answer, Loss, Scores, Task, ids_of, mean_of
 from yanmo.tasks.metrics.relations import OTHER, relations, semeval
 from yanmo.text.batches import Batch, Key, pack
 from yanmo.text.sources import Example, label_set
@@ -124,7 +124,15 @@ class Relate(Task):
         return Loss(F.cross_entropy(self._logits(model, batch), batch.labels, reduction="sum"), len(batch.labels))
 
     def predict(self, model: Model, batch: Batch) -> list[Answer]:
-        rows = self._logits(model, batch).float().softmax(-1)
+        return self._answers(self._logits(model, batch).float().softmax(-1).detach().cpu().numpy())
+
+    def join(
+        self, members: Sequence["Relate"], opinions: Sequence[Sequence[Answer]], examples: Sequence[Example]
+    ) -> list[Answer]:
+        return self._answers(mean_of(opinions, self.labels))
+
+    def _answers(self, rows: np.ndarray) -> list[Answer]:
+        """rows: (rows, labels) probabilities"""
         return [
             {"label": self.labels[best], "probabilities": dict(zip(self.labels, row, strict=True))}
             for best, row in zip(rows.argmax(-1).tolist(), rows.tolist(), strict=True)

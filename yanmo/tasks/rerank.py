@@ -7,6 +7,7 @@ judged by how it orders the documents of each query. Its folder is one of senten
 from collections.abc import Sequence
 from typing import Literal
 
+import numpy as np
 import torch
 from pydantic import Field
 from torch.nn import functional as F
@@ -81,6 +82,12 @@ class Rerank(Task):
     def predict(self, model: Model, batch: Batch) -> list[Answer]:
         logits = model.head(model.hidden(batch), batch.source)[:, 0].float()
         return [{"score": score} for score in logits.sigmoid().tolist()]
+
+    def join(
+        self, members: Sequence["Rerank"], opinions: Sequence[Sequence[Answer]], examples: Sequence[Example]
+    ) -> list[Answer]:
+        means = np.mean([[answer["score"] for answer in each] for each in opinions], 0)
+        return [{"score": mean} for mean in means.tolist()]
 
     def score(self, answers: Sequence[Answer], examples: Sequence[Example]) -> Scores:
         return order(examples, [answer["score"] for answer in answers])

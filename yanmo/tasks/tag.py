@@ -55,6 +55,7 @@ class Tag(Task):
     head = "tag"
     form = "tagged"
     labelling = "tags"
+    bound = ("crf", "units")
     settings: Settings
     module: CRF | None
 
@@ -200,28 +201,54 @@ class Tag(Task):
         return Loss(total, len(batch.labels))
 
     def predict(self, model: Model, batch: Batch) -> list[Answer]:
+        emissions = self._emissions(model, batch)
+        return self._answers(emissions, self._chain(emissions, self.module), batch.examples)
+
+    def opinions(self, model: Model, batch: Batch) -> list[Tensor]:
+        """Of each row (words, tags), how probable each tag is of each word; with a chain, whatever the words around it bear."""
+        emissions = self._emissions(model, batch)
         counts = [len(example.marks) for example in batch.examples]
+        if self.module is None or not len(emissions):
+            return list(torch.split(emissions.softmax(-1).double(), counts))
+        lengths = [count for count in counts if count]
+        return list(torch.split(crf.marginals(emissions, lengths, self._chain(emissions, self.module)), counts))
+
+    def join(
+        self, members: Sequence["Tag"], opinions: Sequence[Sequence[Tensor]], examples: Sequence[Example]
+    ) -> list[Answer]:
+        """Decoded together from the mean of the words' probabilities; what chains have learnt is in these."""
+        shares = [
+            torch.cat(list(each))[:, [member.numbers[label] for label in self.labels]]
+            for member, each in zip(members, opinions, strict=True)
+        ]
+        emissions = torch.stack(shares).mean(0).clamp(min=1e-30).log()
+        return self._answers(emissions, self._chain(emissions, None), examples)
+
+    def _chain(self, emissions: Tensor, learnt: CRF | None) -> Chain:
+        """Which tags may follow which and, where that is learnt, do."""
+        legal = Chain(*(part.to(emissions.device) for part in self.legal))
+        still = Chain(*(torch.zeros_like(part, dtype=emissions.dtype) for part in legal))
+        return (still if learnt is None else learnt.chain).within(legal)
+
+    def _answers(self, emissions: Tensor, chain: Chain, examples: Sequence[Example]) -> list[Answer]:
+        """emissions: (words, tags), of all rows end to end"""
+        counts = [len(example.marks) for example in examples]
         lengths = [count for count in counts if count]
         if not lengths:
-            return [self._answer(example, [], []) for example in batch.examples]
-        emissions = self._emissions(model, batch)
-        device = emissions.device
-        still = Chain(*(torch.zeros_like(part, dtype=emissions.dtype) for part in self.legal))
-        learnt = Chain(*(part.to(device) for part in still)) if self.module is None else self.module.chain
-        chain = learnt.within(Chain(*(part.to(device) for part in self.legal)))
+            return [self._answer(example, [], []) for example in examples]
         tags = crf.viterbi(emissions, lengths, chain)
         names = iter([self.labels[number] for number in tags.tolist()])
         rows = [[next(names) for _ in range(count)] for count in counts]
         if self.scheme == PLAIN:
-            return [self._answer(example, row, []) for example, row in zip(batch.examples, rows, strict=True)]
+            return [self._answer(example, row, []) for example, row in zip(examples, rows, strict=True)]
         begins = np.cumsum([0, *counts[:-1]])
         spans = [tagging.spans(row) for row in rows]
         ends = [(begin + s.start, begin + s.end - 1) for begin, row in zip(begins, spans, strict=True) for s in row]
-        places = torch.tensor(ends, dtype=torch.long, device=device).reshape(-1, 2)
+        places = torch.tensor(ends, dtype=torch.long, device=emissions.device).reshape(-1, 2)
         sure = iter(crf.span_probabilities(emissions, lengths, tags, chain, places[:, 0], places[:, 1]).tolist())
         return [
             self._answer(example, row, [(span, next(sure)) for span in found])
-            for example, row, found in zip(batch.examples, rows, spans, strict=True)
+            for example, row, found in zip(examples, rows, spans, strict=True)
         ]
 
     # ---- answers

@@ -27,7 +27,7 @@ class Train(Block):
     """How to train. Of the budgets, naming one replaces the default."""
 
     epochs: float | None = Field(3.0, gt=0, description="budget: passes over the rows")
-    steps: int | None = Field(None, gt=0, description="budget: optimiser steps")
+    steps: int | None = Field(None, ge=0, description="budget: optimiser steps; 0: the beginning is scored and kept")
     tokens: int | None = Field(None, gt=0, description="budget: tokens read")
     minutes: float | None = Field(
         None, gt=0, description="budget: wall minutes on this machine, turned into steps by a probe"
