@@ -20,7 +20,17 @@ POEM = "床前明月光，疑是地上霜。举头望明月，低头思故乡。
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
 def test_two_steps(recipe: Path, tmp_path: Path, small_folder: Path) -> None:
     train = {"epochs": None, "minutes": None, "tokens": None, "steps": 2}
-    if "task" in yaml.safe_load(recipe.read_text("utf-8")):
+    asked = yaml.safe_load(recipe.read_text("utf-8")).get("task")
+    if asked and "tasks" in asked:
+        labelled = "".join(f"{'good' if i % 2 else 'bad'}\tsome words number {i}\n" for i in range(40))
+        (tmp_path / "classify.tsv").write_text("label\ttext\n" + labelled)
+        (tmp_path / "tag.conll").write_text("".join(f"some O\nwords B-LOC\nnumber{i} O\n\n" for i in range(40)))
+        tasks = {name: {"max_length": 16} for name in asked["tasks"]}
+        files = {"classify": tmp_path / "classify.tsv", "tag": tmp_path / "tag.conll"}
+        rows = {name: {"train": files[task["name"]]} for name, task in asked["tasks"].items()}
+        keys = {"model": {"base": str(small_folder)}, "task": {"tasks": tasks}, "data": {"tasks": rows}}
+        metrics = yanmo.finetune(recipe, run=tmp_path / "run", train=train, **keys)
+    elif asked:
         rows = "".join(f"{'good' if i % 2 else 'bad'}\tsome words number {i}\n" for i in range(40))
         (tmp_path / "rows.tsv").write_text("label\ttext\n" + rows)
         keys = {} if "scratch" in recipe.stem else {"model": {"base": str(small_folder)}, "task": {"max_length": 16}}

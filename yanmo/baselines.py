@@ -47,6 +47,19 @@ def beside(
     return made(train, test, labels or (), task.settings) if made else {}
 
 
+def multitask(
+    train: Sequence[Example], test: Sequence[Example], labels: Sequence[str], settings: Any
+) -> dict[str, Scores]:
+    """The baselines of each task under its name."""
+    return {
+        name: BASELINES[each.name](
+            [row for row in train if row.task == name], rows, (settings.labels or {}).get(name, ()), each
+        )
+        for name, each in settings.tasks.items()
+        if each.name in BASELINES and (rows := [row for row in test if row.task == name])
+    }
+
+
 def embed(
     train: Sequence[Example], test: Sequence[Example], labels: Sequence[str] = (), settings: Any = None
 ) -> dict[str, Scores]:
@@ -260,6 +273,7 @@ BASELINES: dict[str, Baselines] = {
     "classify": classify,
     "cloze": classify,
     "embed": embed,
+    "multitask": multitask,
     "nearest": classify,
     "rate": rate,
     "relate": relate,

@@ -10,14 +10,17 @@ import math
 import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import jinja2
 import yaml
 
+from yanmo import overview
 from yanmo.errors import DataError
 from yanmo.models import Bases, bases
+from yanmo.overview import best, final
 from yanmo.page import (
     Bars,
     Cell,
@@ -36,10 +39,10 @@ from yanmo.page import (
     span,
     write,
 )
-from yanmo.scrutiny_report import behind, comparison, leak, leak_section, read_errors, unseen
+from yanmo.scrutiny_report import behind, comparison, errors, leak, leak_section, read_errors, unseen
 from yanmo.settings import parse_yaml
 from yanmo.train import track
-from yanmo.wording import FOLLOWED, HUB, NAMES, SCORES, in_a_sentence, name_of
+from yanmo.wording import FOLLOWED, HUB, NAMES, SCORES, charted, in_a_sentence, name_of
 
 __all__ = [
     "Bars", "Code", "Confusion", "Figures", "Lines", "Part", "Section", "Table", "Text",
@@ -76,14 +79,10 @@ def run_sections(folder: Path) -> list[Section]:
     """Result, classes, confusions, curves, cost and settings of a run, as far as its files tell them."""
     metrics = _read(folder / "metrics.json")
     log = track.read(folder / track.FILE) if (folder / track.FILE).exists() else []
-    split, scores = _final(metrics)
-    main = headline(metrics)
     sections = [
-        *(comparison(metrics, main) if metrics.get("runs") else []),
-        leak_section(split, scores, metrics, main),
-        Section("Result", _result(split, scores, metrics, main)),
-        Section("Classes", _classes(scores)),
-        *behind(scores, metrics, read_errors(folder)),
+        *(comparison(metrics, headline(metrics)) if metrics.get("runs") else []),
+        *_scored(metrics),
+        Section("Worst errors", errors(read_errors(folder))),
         Section("Training", [*_curves(log), *_evaluations(log)]),
         Section("Samples", _samples(log)),
         Section("Cost", _cost(metrics.get("cost") or {})),
@@ -95,18 +94,42 @@ def run_sections(folder: Path) -> list[Section]:
     return [section for section in sections if section.parts]
 
 
+def _scored(metrics: Mapping[str, Any], of: str = "") -> list[Section]:
+    """What was scored; of several tasks all in a table, and then each. of: what is put behind the headings."""
+    if tasks := overview.tasks(metrics):
+        board = overview.table(tasks, "Each task beside the best of its baselines; below, each by itself.")
+        each = [section for name, task in tasks.items() for section in _scored(task, f": {name}")]
+        return [Section("Result", [Text(overview.summary(tasks)), board]), *each]
+    split, scores = final(metrics)
+    main = headline(metrics)
+    sections = [
+        leak_section(split, scores, metrics, main),
+        Section("Result", _result(split, scores, metrics, main)),
+        Section("Classes", _classes(scores)),
+        *behind(scores, metrics),
+    ]
+    return [replace(section, title=section.title + of) for section in sections]
+
+
+def _leaks(metrics: Mapping[str, Any]) -> list[str]:
+    """What is said of leaks before any score; of several tasks with the name of each."""
+    if not (tasks := overview.tasks(metrics)):
+        return [leak(*final(metrics), metrics, headline(metrics))]
+    told = {name: leak(*final(task), task, task["headline"]) for name, task in tasks.items()}
+    return [f"{name}: {each}" for name, each in told.items() if each]
+
+
+def _summary(metrics: Mapping[str, Any]) -> str:
+    tasks = overview.tasks(metrics)
+    alone = verdict(final(metrics)[1], metrics.get("baseline") or {}, headline(metrics))
+    return overview.summary(tasks) if tasks else alone
+
+
 def write_run(folder: Path, *, title: str, summary: str = "", sections: Sequence[Section] = ()) -> None:
     """Write the run's report.html; `sections` stand before its own."""
     metrics = _read(folder / "metrics.json")
-    split, scores = _final(metrics)
-    main = headline(metrics)
-    told = [leak(split, scores, metrics, main), summary or verdict(scores, metrics.get("baseline") or {}, main)]
+    told = [*_leaks(metrics), summary or _summary(metrics)]
     write(folder / "report.html", title, " ".join(filter(None, told)), [*sections, *run_sections(folder)])
-
-
-def _final(metrics: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    """The split that the run is judged by, and its scores."""
-    return next(((split, metrics[split]) for split in ("test", "dev") if metrics.get(split)), ("", {}))
 
 
 def _single(scores: Mapping[str, Any]) -> dict[str, int | float]:
@@ -121,13 +144,8 @@ def _each(scores: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:
 
 def headline(metrics: Mapping[str, Any]) -> str:
     """The score that a run is judged by: the one that metrics.json names, or the first of SCORES that it has."""
-    scores = _final(metrics)[1]
+    scores = final(metrics)[1]
     return str(metrics.get("headline") or next((key for key in SCORES if key in scores), ""))
-
-
-def best(key: str, baselines: Mapping[str, Any]) -> str:
-    rivals = [name for name in baselines if key in baselines[name]]
-    return max(rivals, key=lambda name: float(baselines[name][key]), default="")
 
 
 def verdict(scores: Mapping[str, Any], baselines: Mapping[str, Any], key: str) -> str:
@@ -194,7 +212,7 @@ def _scoreboard(everyone: Mapping[str, Mapping[str, Any]], keys: Sequence[str], 
 
 def details(scores: Mapping[str, Any]) -> list[Section]:
     """What stands behind scores alone: of each class, its confusions, calibration."""
-    found = [Section("Classes", _classes(scores)), *behind(scores, {}, [])]
+    found = [Section("Classes", _classes(scores)), *behind(scores, {})]
     return [section for section in found if section.parts]
 
 
@@ -224,7 +242,8 @@ def _curves(log: Sequence[Mapping[str, Any]]) -> list[Part]:
 
     train, each = _thin(curve("train", "loss"))
     losses = {name: points for name, points in (("training", train), ("dev", curve("dev", "loss"))) if points}
-    scores = {name_of(key): points for key in SCORES if (points := curve("dev", key))}
+    keys = charted(SCORES, [key for line in log if line.get("kind") == "dev" for key in line])
+    scores = {name_of(key): points for key in keys if (points := curve("dev", key))}
     thinned = f"Each point of the training loss is the mean of {each} log lines." if each > 1 else ""
     charts = [Lines(losses, "step", "loss", thinned), Lines(scores, "step", "score", "Scores on the dev set.")]
     return [chart for chart in charts if chart.series]
@@ -232,12 +251,12 @@ def _curves(log: Sequence[Mapping[str, Any]]) -> list[Part]:
 
 def followed(scores: Mapping[str, Any]) -> str:
     """The scores that one watches while a model learns, in words."""
-    return ", ".join(f"{name_of(key).lower()} {number(scores[key])}" for key in FOLLOWED if key in scores)
+    return ", ".join(f"{in_a_sentence(key)} {number(scores[key])}" for key in charted(FOLLOWED, [*scores]))
 
 
 def _evaluations(log: Sequence[Mapping[str, Any]]) -> list[Part]:
     lines = {line["step"]: line for line in log if line.get("kind") == "dev" and "step" in line}
-    keys = [key for key in FOLLOWED if any(key in line for line in lines.values())]
+    keys = charted(FOLLOWED, [key for line in lines.values() for key in line])
     rows = [[step, *(line.get(key) for key in keys)] for step, line in sorted(lines.items())]
     return [Table(["Step", *map(name_of, keys)], rows, "Scores on the dev set.")] if keys else []
 
@@ -283,8 +302,9 @@ def card(
 ) -> str:
     """The README.md of a run folder. `data` maps each data file to its sha256; `base` is a folder or a hub name, or several."""
     metrics, config = _read(folder / "metrics.json"), _read(folder / "config.json")
-    split, scores = _final(metrics)
-    baselines: Mapping[str, Any] = metrics.get("baseline") or {}
+    split, scores = final(metrics)
+    tasks = overview.tasks(metrics)
+    everyone = _everyone("This model", scores, metrics.get("baseline") or {})
     heads, settings = " ".join(config.get("architectures") or []), _read(folder / "settings.yaml")
     library, pipeline = TASKS.get(str((settings.get("task") or {}).get("name")), ("transformers", ""))
     facts: dict[str, Any] = {
@@ -302,8 +322,9 @@ def card(
         "library": library if not str(config.get("model_type", "yanmo")).startswith("yanmo") else "yanmo",
         "cost": _cost(metrics.get("cost") or {}),
         "settings": dict(_flat(settings)),
-        "table": _scoreboard(_everyone("This model", scores, baselines), list(_single(scores)), ""),
-        "verdict": verdict(scores, baselines, headline(metrics)),
+        "tasks": list(tasks),
+        "table": overview.table(tasks) if tasks else _scoreboard(everyone, list(_single(scores)), ""),
+        "verdict": _summary(metrics),
         "headline": in_a_sentence(headline(metrics)),
         "weakest": min(_each(scores).items(), key=lambda item: item[1]["f1"], default=None),
         "folder": str(folder),

@@ -8,7 +8,7 @@ import io
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stderr
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -59,6 +59,27 @@ class Answered:
     def only(self, kept: np.ndarray) -> "Answered":
         """Of the rows with these numbers."""
         return Answered(self.task, [self.answers[row] for row in kept], [self.rows[row] for row in kept])
+
+    def apart(self) -> dict[str, "Answered"]:
+        """Of rows of several tasks those of each, under its name; else these, under ""."""
+        names = self.task.parts(self.task.settings)
+        tasks = np.array([row.task for row in self.rows])
+        found = {name: np.flatnonzero(tasks == name) for name in names}
+        each = {name: replace(self.only(rows), task=self.task.one(name)) for name, rows in found.items() if len(rows)}
+        return each if names else {"": self}
+
+
+def behind(given: Answered, learnt: Mapping[str, Sequence[Example]]) -> dict[str, Any]:
+    """What metrics.json says of these rows beside their scores: `slices`, and `leaks` from the rows that were learnt from (train) or chosen
+    by (dev); of several tasks those of each, under `tasks`."""
+    told = {}
+    for name, each in given.apart().items():
+        known = {part: [row for row in rows if name in ("", row.task)] for part, rows in learnt.items()}
+        told[name] = {
+            "slices": slices(each),
+            "leaks": leaked(each, leaks(each.rows, known, each.task.form)),
+        }
+    return told.get("", {"tasks": told})
 
 
 # ---- slices
@@ -128,7 +149,10 @@ def _by_length(sizes: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def errors(given: Answered) -> list[dict[str, Any]]:
-    """The rows that are answered wrongly, the worst first: file, line, text (or texts), truth, answer, wrongness."""
+    """The rows that are answered wrongly, the worst first: file, line, text (or texts), truth, answer, wrongness; of several tasks one
+    task's behind another's."""
+    if (tasks := given.apart()).keys() != {""}:
+        return [error for each in tasks.values() for error in errors(each)]
     wrong = given.wrongness()
     if wrong is None:
         return []

@@ -148,13 +148,12 @@ def read_errors(folder: Path) -> list[dict[str, Any]]:
         ) from None
 
 
-def behind(scores: Mapping[str, Any], metrics: Mapping[str, Any], worst: Sequence[Mapping[str, Any]]) -> list[Section]:
-    """What stands behind the scores of a run."""
+def behind(scores: Mapping[str, Any], metrics: Mapping[str, Any]) -> list[Section]:
+    """What stands behind the scores of a run, beside its worst errors."""
     return [
         Section("Slices", slices(metrics.get("slices") or {})),
         Section("Confusions", confusions(scores)),
         Section("Calibration", calibrations(scores)),
-        Section("Worst errors", errors(worst)),
     ]
 
 
@@ -179,6 +178,6 @@ def comparison(metrics: Mapping[str, Any], key: str) -> list[Section]:
     sections += [
         Section(f"{section.title}: {run['run']}", section.parts, folded=True)
         for run in runs
-        for section in behind(run["test"], run, [])
+        for section in behind(run["test"], run)
     ]
     return sections

@@ -12,10 +12,10 @@ import typing
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar, Union
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Discriminator, Tag, ValidationError
 
 from yanmo.errors import SettingsError
 
@@ -24,6 +24,22 @@ class Block(BaseModel):
     """The base of every block of settings: strict about keys, coerced by the fields' types."""
 
     model_config = ConfigDict(extra="forbid", coerce_numbers_to_str=True, protected_namespaces=())
+
+
+def one_of(table: Mapping[str, tuple[Any, Any]]) -> Any:
+    """The type of a settings field that may be any row of a table (name -> its settings, and what is made of them), chosen by its `name`;
+    without one, the first row."""
+
+    def name(given: Any) -> str:
+        said = given.get("name") if isinstance(given, dict) else getattr(given, "name", None)
+        return str(said or next(iter(table)))
+
+    variants = tuple(Annotated[settings, Tag(name)] for name, (settings, _) in table.items())
+    if len(variants) == 1:
+        return table[name({})][0]
+    fault = f"no such name; known: {', '.join(table)}"
+    chosen = Discriminator(name, custom_error_type="name", custom_error_message=fault)
+    return Annotated[Union[variants], chosen]  # noqa: UP007 (made at run time)
 
 
 S = TypeVar("S", bound=Block)
@@ -225,21 +241,23 @@ def build(schema: type[S], content: dict[str, Any], places: Mapping[str, str]) -
         return schema.model_validate(content)
     except ValidationError as error:
         known = sorted(keys(schema))
-        lines = [_fault(dict(fault), places, known) for fault in error.errors()]
+        lines = [_fault(dict(fault), content, places, known) for fault in error.errors()]
         raise SettingsError("\n".join(dict.fromkeys(lines))) from None
 
 
 _SAID = {"path_type": "expected the path of one file or folder"}  # where the library speaks to programmers
 
 
-def _fault(fault: dict[str, Any], places: Mapping[str, str], known: list[str]) -> str:
+def _fault(fault: dict[str, Any], content: Any, places: Mapping[str, str], known: list[str]) -> str:
     # pydantic puts the tag of a chosen variant (the task's name), the types of a union and the places in a list into the path; the
     # user never wrote them.
     key = ""
     *parents, last = [str(part) for part in fault["loc"]] or [""]
     for word in parents:
-        if f"{key}.{word}".removeprefix(".") in known:
+        said = isinstance(content, dict) and word in content
+        if said or f"{key}.{word}".removeprefix(".") in known:
             key = f"{key}.{word}".removeprefix(".")
+            content = content[word] if said else None
     whole = f"{key}.{last}".removeprefix(".")
     if whole in known or whole in places or fault["type"] == "extra_forbidden":
         key = whole
@@ -250,7 +268,12 @@ def _fault(fault: dict[str, Any], places: Mapping[str, str], known: list[str]) -
     if fault["type"] == "extra_forbidden":
         same = [name for name in known if name.rsplit(".", 1)[-1] == key.rsplit(".", 1)[-1]]
         inside = [name for name in same if name.split(".")[0] == key.split(".")[0]]
-        near = inside or difflib.get_close_matches(key, known, n=1, cutoff=0.5) or same
+        block, _, word = key.rpartition(".")
+        if block in known or not block:
+            near = inside or difflib.get_close_matches(key, known, n=1, cutoff=0.5) or same
+        else:  # in one of several blocks under names of the user's own
+            words = {name.rsplit(".", 1)[-1] for name in known if name.startswith(f"{key.split('.')[0]}.")}
+            near = [f"{block}.{each}" for each in difflib.get_close_matches(word, words, n=1)]
         hint = (
             f"; did you mean '{near[0]}'?" if near else f"; known keys: {', '.join(k for k in known if '.' not in k)}"
         )
@@ -339,12 +362,19 @@ _Dumper.add_multi_representer(_Float, lambda dumper, number: dumper.represent_fl
 
 
 def _scalar(value: Any) -> str:
-    plain = value.model_dump(mode="json") if isinstance(value, BaseModel) else value
+    plain = _bare(value)
     if isinstance(plain, float):  # PyYAML writes 1e-05, which some readers take for a word
         text = repr(plain)
         return text.replace("inf", ".inf").replace("nan", ".nan")
     text = yaml.dump(plain, Dumper=_Dumper, default_flow_style=True, allow_unicode=True, width=1 << 20, sort_keys=False)
     return text.removesuffix("\n...\n").rstrip("\n")
+
+
+def _bare(value: Any) -> Any:
+    """A value without blocks in it."""
+    if isinstance(value, dict):
+        return {key: _bare(each) for key, each in value.items()}
+    return value.model_dump(mode="json") if isinstance(value, BaseModel) else value
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], ignore: Sequence[str] = ()) -> list[str]:

@@ -1,5 +1,7 @@
 """What scores and baselines are called, which of them are charted, and what the Hugging Face hub calls them."""
 
+from collections.abc import Sequence
+
 NAMES = {
     "f1": "F1",
     "exact": "Exact match",
@@ -8,6 +10,8 @@ NAMES = {
     "weighted_f1": "Weighted F1",
     "segmentation_f1": "F1 of words without their tags",
     "mcc": "MCC",
+    "mean_score": "Mean of the tasks",
+    "uncalibrated": "Mean of the tasks before calibration",
     "map": "MAP",
     "mrr": "MRR",
     "ndcg@10": "nDCG@10",
@@ -43,6 +47,7 @@ NAMES = {
 }
 # Charted; the first that there is is what a run is judged by that does not say.
 SCORES = (
+    "mean_score",
     "macro_f1",
     "micro_f1",
     "accuracy",
@@ -69,9 +74,17 @@ HUB = {
 
 
 def name_of(key: str) -> str:
-    return NAMES.get(key, key.replace("_", " ").capitalize())
+    task, _, score = key.rpartition("/")  # the score of one of several tasks: "task/score"
+    return (f"{task}: " if task else "") + NAMES.get(score, score.replace("_", " ").capitalize())
+
+
+def charted(known: Sequence[str], found: Sequence[str]) -> list[str]:
+    """The scores among what was found that are known, in that order, and those of each of several tasks."""
+    there = dict.fromkeys(found)
+    return [key for key in known if key in there] + [key for key in there if "/" in key]
 
 
 def in_a_sentence(key: str) -> str:
-    name = name_of(key)
-    return name if not name[1:2].islower() else name[:1].lower() + name[1:]
+    task, _, score = key.rpartition("/")
+    name = name_of(score)
+    return (f"{task}: " if task else "") + (name if not name[1:2].islower() else name[:1].lower() + name[1:])

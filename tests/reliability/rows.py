@@ -38,6 +38,7 @@ class Row:
     rows: str = "{}.tsv"  # what is fine-tuned on: train, dev and test
     precision: str = "float32"
     folds: int | None = None  # instead of dev and test rows
+    tasks: dict[str, tuple[dict[str, Any], str]] = field(default_factory=dict)  # of several: settings, and their `rows`
 
 
 # One more for each objective: the family that learns by it, and how.
@@ -69,6 +70,14 @@ ROWS = {
     "rerank": Row("finetune", more={"task": {"name": "rerank"}}, rows="{}-ranked.tsv"),
     "cloze": Row("finetune", more={"task": {"name": "cloze", "words": {"neg": "bad", "pos": "good"}}}),
     "nearest": Row("finetune", more={"task": {"name": "nearest"}}),
+    "several tasks": Row(
+        "finetune",
+        tasks={
+            "praise": ({"name": "classify", "token_dropout": 0.1}, "{}.tsv"),
+            "words": ({"name": "tag", "crf": True}, "{}.conll"),
+            "score": ({"name": "rate"}, "{}.tsv"),
+        },
+    ),
     "masked, accumulated, rolling back": Row("pretrain", {"accumulate": 2, "on_fault": "rollback", "spike": 6.0}),
     "masked, from shards": Row("pretrain", text="shards"),
     "masked, in bfloat16": Row("pretrain", precision="bfloat16"),
@@ -148,10 +157,16 @@ def settings(row: Row, data: Path, run: Path, **train: Any) -> dict[str, Any]:
     if row.verb == "pretrain":
         objective = {"max_length": 16, **row.more.get("objective", {})}
         return {**common, "data": {"train": str(data / row.text)}, "objective": objective}
-    rows: dict[str, Any] = {name: str(data / row.rows.format(name)) for name in ("train", "dev", "test")}
-    if row.folds:
-        rows = {"train": rows["train"], "folds": row.folds}
-    return {**common, "data": rows, "task": {"max_length": 16, **row.more.get("task", {"token_dropout": 0.1})}}
+
+    def rows(pattern: str) -> dict[str, Any]:
+        return {name: str(data / pattern.format(name)) for name in ("train", "dev", "test")}
+
+    if row.tasks:
+        tasks = {name: {"max_length": 16, **task} for name, (task, _) in row.tasks.items()}
+        files = {"tasks": {name: rows(pattern) for name, (_, pattern) in row.tasks.items()}}
+        return {**common, "data": files, "task": {"name": "multitask", "tasks": tasks}}
+    given = {"train": rows(row.rows)["train"], "folds": row.folds} if row.folds else rows(row.rows)
+    return {**common, "data": given, "task": {"max_length": 16, **row.more.get("task", {"token_dropout": 0.1})}}
 
 
 def state(checkpoint: Path) -> dict[str, str]:

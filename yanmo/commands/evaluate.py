@@ -10,7 +10,7 @@ from pydantic import Field
 
 from yanmo import checkpoint, evaluation, hub, machine, runs, scrutiny, settings
 from yanmo.commands import evaluate_report
-from yanmo.engine import Engine, Untrained, load
+from yanmo.engine import Asked, Engine, load
 from yanmo.errors import DataError, SettingsError, gather
 from yanmo.joining import Several, chosen
 from yanmo.machine import Machine
@@ -29,7 +29,7 @@ class Rows(Block):
     columns: Columns = Field(default_factory=Columns, description="which column is what")
 
 
-class Settings(Untrained):
+class Settings(Asked):
     run: Path | list[Path] | None = Field(
         None,
         description="a run folder, any folder of a known family that was fine-tuned, or its name on a hub; several are compared",
@@ -63,6 +63,8 @@ def command(words: Words[Settings]) -> dict[str, Any]:
     for name, engine in zip(called, engines, strict=True):
         if engine.task is None:
             raise SettingsError(f"{name}: made for no task, so there is nothing to score; fine-tune it first")
+        if asked.task is None:
+            engine.choose(None)  # which of several, it must be said
     labels = [[*(engine.checkpoint.config.id2label or {}).values()] for engine in engines]
     scrutiny.comparable(called, [engine.task for engine in engines if engine.task], labels)
     given = sources.part(test, "test")

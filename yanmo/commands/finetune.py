@@ -8,15 +8,28 @@ from typing import Any
 import torch
 from pydantic import Field
 
-from yanmo import baselines, beginning, evaluation, files, fit, machine, report, runs, saving, scrutiny, settings
-from yanmo.commands import folds
-from yanmo.errors import DataError, SettingsError
+from yanmo import (
+    baselines,
+    beginning,
+    evaluation,
+    files,
+    fit,
+    machine,
+    overview,
+    report,
+    runs,
+    saving,
+    scrutiny,
+    settings,
+)
+from yanmo.commands import folds, together
+from yanmo.errors import DataError
 from yanmo.job import Job
 from yanmo.models import ModelSettings
 from yanmo.progress import bar, say
 from yanmo.scrutiny import Answered
-from yanmo.settings import Words
-from yanmo.tasks import TASKS, make, one_of
+from yanmo.settings import Words, one_of
+from yanmo.tasks import TASKS, make
 from yanmo.tasks.base import Answer, Task, attach
 from yanmo.tasks.classify import Settings as Classify
 from yanmo.text import doubts, sources, split
@@ -48,22 +61,15 @@ def command(words: Words[Settings]) -> dict[str, Any]:
     base, train = runs.paths(words.paths)
     asked.model.base = str(base) if base else asked.model.base
     asked.data.train = train or asked.data.train
-    if not sources.listed(asked.data.train):
-        raise SettingsError("data.train: no rows to train on. Give a file: data.train=train.tsv")
+    together.check(asked.data, asked.task)
     with runs.hold(asked) as run:
         if run.finished:
             return runs.already(run, asked.train.save.every)
         asked = asked.model_copy(update={"model": run.pinned(asked.model)})
         saving.enough_room(run, beginning.expected(asked.model, asked.tokenizer), asked.train)
         device = machine.prepare(asked.machine)
-        kind = TASKS[asked.task.name][1]
-        parts = sources.parts(asked.data, kind.form)
-        rows, inputs = read(asked.data, parts, kind, whole=bool(asked.data.folds))
+        rows, inputs, known = together.gathered(asked.data, asked.task, partial(read, whole=bool(asked.data.folds)))
         asked, labels = settled(asked, rows)
-        known = {
-            "columns": asked.data.columns.model_dump(),
-            "parts": {name: [*map(str, part)] for name, part in parts.items()},
-        }
         each = partial(learn, labels=labels, inputs=inputs, known=known, device=device)
         if asked.data.folds:
             return folds.validate(asked, rows, run, each, inputs, device)
@@ -95,8 +101,6 @@ def learn(
     run.note(**known)
     metrics = fit.fit(job, run)
     last = "test" if "test" in rows else "dev"
-    learnt = {name: rows[name] for name in ("train", "dev") if name != last}
-    found = scrutiny.leaks(rows[last], learnt, task.form)
 
     def answers(name: str = "dev") -> Sequence[Answer]:
         with bar(f"scoring the {name} rows", len(prepared[name]), unit="rows") as advance:
@@ -108,11 +112,8 @@ def learn(
         for name in sorted({"dev", last}):  # the last comes last
             given = Answered(task, answers(name), prepared[name])
             metrics[name] = {**given.scores(), before: metrics[name][given.headline]}
-    metrics |= {
-        "headline": given.headline,
-        "slices": scrutiny.slices(given),
-        "leaks": scrutiny.leaked(given, found),
-    }
+    learnt = {name: rows[name] for name in ("train", "dev") if name != last}
+    metrics |= {"headline": given.headline, **scrutiny.behind(given, learnt)}
     with bar(f"baselines on the {last} rows"):
         metrics["baseline"] = baselines.beside(task, rows["train"], rows[last], labels)
     errors = scrutiny.errors(given)
@@ -124,7 +125,7 @@ def settled(asked: Settings, rows: Mapping[str, Sequence[Example]]) -> tuple[Set
     """(the settings with what the training rows decide, the labels that the head answers with)."""
     task, train = TASKS[asked.task.name][1], rows["train"]
     asked = asked.model_copy(update={"task": task.settle(asked.task, train)})
-    return asked, task.learnt(asked.task, train, str(sources.listed(asked.data.train)[0]))
+    return asked, task.learnt(asked.task, train, str(next(iter(sources.listed(asked.data.train)), "")))
 
 
 def prepare(
@@ -158,7 +159,7 @@ def prepare(
             "fine-tuning",
             opened,
             task,
-            task.prepare(rows["train"]),
+            task.drawn(task.prepare(rows["train"])),
             task.prepare(rows["dev"]),
             asked.train,
             asked.seed,
@@ -199,7 +200,7 @@ def read(
 
 
 def verdict(metrics: dict[str, Any]) -> str:
-    """One line: the score on the last split, its interval, and who won."""
+    """One line: the score on the last split, its interval, and who won; of several tasks one more for each."""
     name = "test" if "test" in metrics else "dev"
     scores, key = metrics[name], report.headline(metrics)
     told = [f"{in_a_sentence(each)} {scores[each]:.4f}" for each in dict.fromkeys(("accuracy", key)) if each in scores]
@@ -209,9 +210,9 @@ def verdict(metrics: dict[str, Any]) -> str:
     rest = metrics.get("leaks", {}).get("without", {})
     if key in rest:
         line += f"; {rest[key]:.4f} on those of them that it did not know before"
-    if rival := report.best(key, metrics["baseline"]):
+    if rival := overview.best(key, metrics["baseline"]):
         theirs = metrics["baseline"][rival][key]
         gap = scores[key] - theirs
         won = f"{gap:+.4f} against" if gap >= 0 else f"the baseline won: {gap:+.4f} against"
         line += f"; {won} {theirs:.4f} of the best baseline ({in_a_sentence(rival)})"
-    return line
+    return "\n".join([line, *(f"{name}: {verdict(each)}" for name, each in overview.tasks(metrics).items())])

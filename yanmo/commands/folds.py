@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from yanmo import checkpoint, evaluation, files, report, runs, scrutiny
+from yanmo import checkpoint, evaluation, files, overview, report, runs, scrutiny
 from yanmo.errors import DataError, SettingsError, some
 from yanmo.page import Cell
 from yanmo.progress import bar, say
@@ -231,7 +231,7 @@ def verdict(metrics: Mapping[str, Any]) -> str:
         line += " [95% {:.4f} to {:.4f}])".format(*pooled["interval"]) if "interval" in pooled else ")"
     rivals = _rivals(metrics)
     if said := report.verdict(metrics["mean"], rivals, key):
-        best = report.best(key, rivals)
+        best = overview.best(key, rivals)
         ahead = sum(fold["test"][key] > fold["baseline"][best][key] for fold in metrics["folds"])
         line += f". {said} The model was ahead in {ahead} of {count} folds."
     return line

@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import Field
 
 from yanmo import evaluation, files, machine, runs
-from yanmo.engine import Engine, Untrained, load
+from yanmo.engine import Asked, Engine, load
 from yanmo.errors import DataError, SettingsError, gather
 from yanmo.joining import Join, Names, Several, chosen
 from yanmo.machine import Machine
@@ -32,7 +32,7 @@ class Rows(Block):
     columns: Columns = Field(default_factory=Columns, description="which column is what")
 
 
-class Settings(Untrained):
+class Settings(Asked):
     run: Path | None = Field(
         None, description="a run folder, any folder of a known family that was fine-tuned, or its name on a hub"
     )
@@ -42,10 +42,10 @@ class Settings(Untrained):
     machine: Machine = Field(default_factory=Machine)
 
 
-def predict(run: Names, texts: Sequence[Given]) -> list[dict[str, Any]]:
-    """The answers of a run for texts, or of several that answer as one. (For many calls, keep the Engine:
-    `yanmo.load(run).predict(texts)`.)"""
-    return load(run).predict(list(texts))
+def predict(run: Names, texts: Sequence[Given], *, task: str | None = None) -> list[dict[str, Any]]:
+    """The answers of a run for texts, or of several that answer as one; task: by which, of a run of several tasks. (For many calls, keep
+    the Engine: `yanmo.load(run).predict(texts)`.)"""
+    return load(run).predict(list(texts), task=task)
 
 
 def command(words: Words[Settings]) -> None:
@@ -85,7 +85,7 @@ def command(words: Words[Settings]) -> None:
         sys.stdout.write(text)
 
 
-def opened(run: Names, asked: Machine, join: Join = "probabilities", task: Block | None = None) -> Engine:
+def opened(run: Names, asked: Machine, join: Join = "probabilities", task: str | Block | None = None) -> Engine:
     """The engine of a run that answers, or that of a folder for a task that needs no training. Raises SettingsError for one that was made
     for no task."""
     engine = load(run, join=join, device=machine.prepare(asked), task=task)
@@ -93,6 +93,8 @@ def opened(run: Names, asked: Machine, join: Join = "probabilities", task: Block
         raise SettingsError(f"{run}: made for no task, so it predicts nothing; fine-tune it first")
     if engine.task.name in OBJECTIVES:
         raise SettingsError(f"{run}: pre-trained, but made for no task yet; fine-tune it first, with model.base={run}")
+    if task is None:
+        engine.choose(None)  # which of several, it must be said
     return engine
 
 

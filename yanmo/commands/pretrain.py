@@ -14,8 +14,8 @@ from yanmo.job import Job
 from yanmo.models import ModelSettings
 from yanmo.models.base import Family
 from yanmo.progress import bar, say
-from yanmo.settings import Block, Words
-from yanmo.tasks import OBJECTIVES, admit, make, one_of
+from yanmo.settings import Block, Words, one_of
+from yanmo.tasks import OBJECTIVES, admit, make
 from yanmo.text import corpus
 from yanmo.text.tokenizer import TokenizerSettings
 from yanmo.train import settings as training

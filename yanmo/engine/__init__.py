@@ -1,5 +1,5 @@
 """Checkpoint -> answers. The one door through which servers and applications reach a model."""
 
-from yanmo.engine.engine import Engine, Untrained, load
+from yanmo.engine.engine import Asked, Engine, load
 
-__all__ = ["Engine", "Untrained", "load"]
+__all__ = ["Asked", "Engine", "load"]

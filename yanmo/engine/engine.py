@@ -1,6 +1,7 @@
 """The Engine: a loaded checkpoint that answers. Knows tasks by their protocol, and no family by name."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, overload
 
@@ -14,8 +15,8 @@ from yanmo.engine.writing import FILLS, Filler, Generation, Piece, Writer
 from yanmo.errors import ModelError, SettingsError
 from yanmo.joining import Join, Names
 from yanmo.models.base import BY_TOKEN, HEADS, LANGUAGE, Memory, Model
-from yanmo.settings import Block
-from yanmo.tasks import ZERO_SHOT, make, one_of, sentence
+from yanmo.settings import Block, one_of
+from yanmo.tasks import ZERO_SHOT, make, sentence
 from yanmo.tasks.base import Answer, Task, lengths
 from yanmo.text.batches import Batch, Key, Run, once, pack
 from yanmo.text.chat import Messages
@@ -23,12 +24,13 @@ from yanmo.text.sources import Example, Given, given
 from yanmo.text.tokenizer import Tokenizer
 
 
-class Untrained(Block):
+class Asked(Block):
     """What `predict` and `evaluate` may be asked beside a folder."""
 
-    task: one_of(ZERO_SHOT) | None = Field(  # type: ignore[valid-type]
+    task: str | one_of(ZERO_SHOT) | None = Field(  # type: ignore[valid-type]
         None,
-        description=f"null: the task that the folder was trained for; {' or '.join(ZERO_SHOT)}: untrained, by the words of each label",
+        description="null: the task that the folder was trained for; a name: that one of several; task.name="
+        f"{' or '.join(ZERO_SHOT)}: untrained, by the words of each label",
     )
 
 
@@ -40,20 +42,25 @@ def load(
     *,
     join: Join = "probabilities",
     device: str | torch.device = "cpu",
-    task: Block | Mapping[str, Any] | None = None,
+    task: str | Block | Mapping[str, Any] | None = None,
 ) -> "Engine":
     """Open a run folder, any Hugging Face folder of a known family, or a GGUF file of one. Several names: they answer as one, by the mean
     of their probabilities or of their weights (join="weights"). Raises ModelError.
 
-    task: settings of one of `tasks.ZERO_SHOT`, which one folder answers untrained, in place of its own."""
-    opened = joining.load(name, join) if task is None else zero_shot(name, task)
-    return Engine(opened, torch.device(device))
+    task: the name of one of several that a run was trained for; or settings of one of `tasks.ZERO_SHOT`, which one folder answers
+    untrained, in place of its own."""
+    if task is not None and not isinstance(task, str):
+        return Engine(zero_shot(name, task), torch.device(device))
+    engine = Engine(joining.load(name, join), torch.device(device))
+    if task is not None:
+        engine.choose(task)
+    return engine
 
 
 def zero_shot(name: Names, task: Block | Mapping[str, Any]) -> Checkpoint:
     """A folder opened for a task that it was not trained for and answers by what the settings say of its labels. Raises SettingsError for
     settings that name no labels, ModelError for a folder without the head that it needs."""
-    asked: Any = settings.from_arguments(Untrained, None, {"task": task}).task
+    asked: Any = settings.from_arguments(Asked, None, {"task": task}).task
     made = ZERO_SHOT[asked.name][1]
     labels = made.zero_shot(asked)
     base, *others = [name] if isinstance(name, (str, Path)) else name
@@ -85,15 +92,25 @@ class Engine:
         self.tokenizer: Tokenizer = opened.tokenizer
         self.task: Task | None = opened.task
 
-    def predict(self, texts: Sequence[Given]) -> list[Answer]:
-        """The task's answer for each text, tuple of texts (a pair; a question and its context) or row of fields by name. Raises
-        ModelError for a folder without a task, DataError for what the task can't read."""
+    def choose(self, task: str | None) -> None:
+        """Answer as the task of this name from now on, of a run of several. Raises SettingsError for a name that is none's, or for none
+        where there are several."""
+        if self.task is not None:
+            self.task = self.task.one(task)
+            record = self.checkpoint.record
+            self.checkpoint = replace(self.checkpoint, record={**record, **record.get("tasks", {}).get(task, {})})
+
+    def predict(self, texts: Sequence[Given], *, task: str | None = None) -> list[Answer]:
+        """The task's answer for each text, tuple of texts (a pair; a question and its context) or row of fields by name. task: which, of
+        a run of several. Raises ModelError for a folder without a task, SettingsError for one of another name, DataError for what the
+        task can't read."""
         if self.task is None:
             raise ModelError(
                 "this folder was made for no task, so it predicts nothing; fine-tune it first: yanmo finetune model.base=FOLDER ..."
             )
-        rows = given(enumerate(texts, 1), self.task.form, "given")
-        return evaluation.answers(self.model, self.task, self.task.prepare(rows), device=self.device) if rows else []
+        asked = self.task.one(task)
+        rows = given(enumerate(texts, 1), asked.form, "given")
+        return evaluation.answers(self.model, asked, asked.prepare(rows), device=self.device) if rows else []
 
     @overload
     def generate(self, prompts: str | Messages, *, n: None = None, **keys: Any) -> str: ...

@@ -3,13 +3,13 @@
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any, Union
+from typing import Any
 
-from pydantic import Discriminator, Tag, ValidationError
+from pydantic import ValidationError
 
 from yanmo.errors import ModelError, SettingsError, brief
 from yanmo.models.base import Family
-from yanmo.tasks import answer, classify, cloze, embed, nearest, rate, relate, rerank, sentence, tag
+from yanmo.tasks import cloze, embed, multitask, nearest, sentence
 from yanmo.tasks.base import Task
 from yanmo.tasks.objectives import causal, combined, denoise, masked, permutation, sentences, span
 from yanmo.text.tokenizer import Tokenizer
@@ -27,15 +27,10 @@ OBJECTIVES: dict[str, tuple[Any, Any]] = {
 }
 # name -> (settings, what is made of settings, tokeniser and labels)
 TASKS: dict[str, tuple[Any, Any]] = {
-    "classify": (classify.Settings, classify.Classify),
-    "rate": (rate.Settings, rate.Rate),
-    "relate": (relate.Settings, relate.Relate),
-    "tag": (tag.Settings, tag.Tag),
-    "answer": (answer.Settings, answer.Answering),
-    "embed": (embed.Settings, embed.Embed),
-    "rerank": (rerank.Settings, rerank.Rerank),
+    **multitask.JOINED,
     "cloze": (cloze.Settings, cloze.Cloze),
     "nearest": (nearest.Settings, nearest.Nearest),
+    "multitask": (multitask.Settings, multitask.Multitask),
 }
 ZERO_SHOT = {name: TASKS[name] for name in ("cloze", "nearest")}  # those that a base answers without training
 # The record of the task that a folder of another tool is made for: (kind of its head, config.json's problem_type) -> record.
@@ -77,21 +72,6 @@ def admit(family: Family, objective: str | None) -> str:
         fits = f"; fits: {', '.join(fitting)}" if fitting else ": it learns from labels only (yanmo finetune)"
         raise SettingsError(f"objective.name: {asked} '{family.model_type}'{fits}")
     return objective
-
-
-def one_of(table: Mapping[str, Any]) -> Any:
-    """The type of a settings field that may be any row of a table, chosen by its `name`; without one, the first row."""
-
-    def name(given: Any) -> str:
-        said = given.get("name") if isinstance(given, dict) else getattr(given, "name", None)
-        return str(said or next(iter(table)))
-
-    variants = tuple(Annotated[settings, Tag(name)] for name, (settings, _) in table.items())
-    if len(variants) == 1:
-        return table[name({})][0]
-    fault = f"no such name; known: {', '.join(table)}"
-    chosen = Discriminator(name, custom_error_type="name", custom_error_message=fault)
-    return Annotated[Union[variants], chosen]  # noqa: UP007 (made at run time)
 
 
 def make(settings: Any, tokenizer: Tokenizer, labels: Sequence[str] = ()) -> Task:

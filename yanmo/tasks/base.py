@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 import numpy as np
 from torch import Tensor, nn
 
-from yanmo.errors import ModelError
+from yanmo.errors import ModelError, SettingsError
 from yanmo.models.base import Model
 from yanmo.settings import Block
 from yanmo.tasks.metrics.significance import Score
@@ -63,6 +63,11 @@ class Task(Protocol):
     module: nn.Module | None = None  # what `own` made, once the task has a model
 
     @classmethod
+    def parts(cls, settings: Any) -> Mapping[str, Any]:
+        """Name -> settings of the tasks that this one is made of; none of one that learns from its own rows."""
+        return {}
+
+    @classmethod
     def settle(cls, settings: Any, examples: Sequence[Example]) -> Any:
         """The settings with what the training rows decide filled in, where a null leaves it to them. Raises SettingsError for what does
         not fit the rows."""
@@ -85,12 +90,22 @@ class Task(Protocol):
         """Name -> content of what other tools read of this task beside a model whose states have this width."""
         return {}
 
+    def one(self, name: str | None) -> "Task":
+        """The task that answers: of several the one of this name. Raises SettingsError for a name that is none's."""
+        if name is not None:
+            raise SettingsError(f"task: this folder was made for one task alone ({self.name}); leave task={name} out")
+        return self
+
     def judged_by(self, examples: Sequence[Example]) -> str:
         """`best` of these rows, where another score is possible of others."""
         return self.best
 
     def prepare(self, examples: Sequence[Example]) -> list[Example]:
         """Tokenise, once. Faults in the rows (an unknown label) are gathered into one DataError."""
+
+    def drawn(self, examples: Sequence[Example]) -> Sequence[Example]:
+        """Prepared training rows as epochs have them, where they have not each row once."""
+        return examples
 
     def batch(self, examples: Sequence[Example], key: Key | None) -> Batch:
         """Prepared examples -> Batch. All randomness comes from `key`; None asks for the fixed form used in evaluation."""

@@ -51,6 +51,10 @@ class Ensemble:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.members[0], name)
 
+    def one(self, name: str | None) -> "Ensemble":
+        self.members[0].one(name)  # which refuses a name
+        return self
+
     def prepare(self, examples: Sequence[Example]) -> list[Example]:
         """Raises ModelError where the members cut a row into other words, so that their answers are of other things."""
         prepared = list(zip(*(member.prepare(examples) for member in self.members), strict=True))

@@ -1,8 +1,8 @@
 """Token shards -> training rows: `Rows` cuts documents into rows as `Tokenizer.chunks` does, each made when it is asked for; `Mixture`
-draws from several corpora by weight."""
+draws from several corpora by weight, and from the rows of several tasks (`Held`)."""
 
 from bisect import bisect_right
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import accumulate
 
 import numpy as np
@@ -37,10 +37,23 @@ class Rows(Drawn):
         return np.arange(len(self))
 
 
+class Held(Drawn):
+    """Prepared rows that are at hand already."""
+
+    def __init__(self, examples: Sequence[Example], lengths: np.ndarray) -> None:
+        self._examples, self.lengths = examples, lengths
+
+    def make(self, row: int) -> Example:
+        return self._examples[row]
+
+    def draw(self, seed: int, epoch: int) -> np.ndarray:
+        return np.arange(len(self))
+
+
 class Mixture(Drawn):
     """Rows of several corpora. An epoch has as many tokens as they have together, each corpus by its weight's share."""
 
-    def __init__(self, weights: Mapping[Rows, float]) -> None:
+    def __init__(self, weights: Mapping[Drawn, float]) -> None:
         self._parts, self._weights = list(weights), list(weights.values())
         self._bases = [0, *accumulate(len(part) for part in self._parts[:-1])]
         self.lengths = np.concatenate([part.lengths for part in self._parts])

@@ -44,6 +44,7 @@ class Example:
     places: np.ndarray | None = (
         None  # (marks, 2) the tokens (from, to) that the marks are, once tokenised; -1 of one that is none
     )
+    task: str = ""  # the name of the one that it is a row of, where several are learnt together
 
     @property
     def where(self) -> str:
@@ -64,6 +65,10 @@ class Data(Block):
         description="cross-validation: so many parts of the training rows, each scored by a model that learnt the others; null: none",
     )
     columns: Columns = Field(default_factory=Columns, description="which column is what")
+    tasks: "dict[str, Data]" = Field(
+        default_factory=dict,
+        description="instead of these, where task.name=multitask: the name of each task -> its train, dev, test, columns",
+    )
 
     @model_validator(mode="after")
     def _one_test(self) -> "Data":
