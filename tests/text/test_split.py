@@ -10,7 +10,7 @@ from yanmo.text import samples
 from yanmo.text.clean import canonical
 from yanmo.text.dedup import deduplicate
 from yanmo.text.sources import Example
-from yanmo.text.split import begins, divide, first_per_label, key, leaks, position, positions, split
+from yanmo.text.split import begins, divide, first_per_label, held_out, key, leaks, position, positions, split
 
 PARTS = {"test": 0.27, "dev": 0.08, "train": 0.65}
 
@@ -30,6 +30,17 @@ def test_position_is_fixed() -> None:
     one, same = rows("Hello, World", "helloworld！")
     assert place(one) == place(same) == 0x6A4E8C267246645E / 2**64
     assert positions([row.texts[0] for row in MANY]).tolist() == [*map(place, MANY)]
+
+
+def test_rows_are_held_out_of_what_a_division_left_too() -> None:
+    train, dev = held_out(MANY, 0.1)
+    assert [train, dev] == [split(MANY, {"dev": 0.1, "train": 0.9})[name] for name in ("train", "dev")]
+    left = split(MANY, {"test": 0.2, "train": 0.8})["train"]
+    train, dev = held_out(left, 0.1)
+    assert len(dev) / len(left) == pytest.approx(0.1, abs=0.03)
+    assert sorted(row.id for row in train + dev) == sorted(row.id for row in left)
+    more = held_out([*left, *rows("another one")], 0.1)  # no row moves when rows are added
+    assert {row.id for row in dev} <= {row.id for row in more[1]}
 
 
 def test_every_row_falls_into_one_part_of_about_its_share() -> None:

@@ -189,8 +189,8 @@ def read(
         for doubt in doubts.find(rows, classes=task.labelling == "classes", asked=form.asked):
             say(f"warning: {doubt}")
         if "dev" not in rows and not whole:
-            rows |= split.split(rows["train"], {"dev": 0.1, "train": 0.9}, text=form.together)
-            rows["train"], rows["dev"] = folds.learnable(rows["train"], rows["dev"], task)
+            learnt, held = split.held_out(rows["train"], 0.1, text=form.together)
+            rows["train"], rows["dev"] = folds.learnable(learnt, held, task)
             if not rows["dev"] or not rows["train"]:
                 count = len(rows["train"]) + len(rows["dev"])
                 raise DataError(

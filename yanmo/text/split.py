@@ -62,6 +62,18 @@ def split(examples: Sequence[Example], parts: Mapping[str, float], *, text: int 
     return rows
 
 
+def held_out(examples: Sequence[Example], share: float, *, text: int = 0) -> tuple[list[Example], list[Example]]:
+    """(the rows to learn from, the rows held out): `split`, unless the rows are what is left of such a division, so that hardly one stands
+    in its first interval. Then the hash of the hash decides."""
+    parts = {"dev": share, "train": 1 - share}
+    found = split(examples, parts, text=text)
+    if len(found["dev"]) < share / 2 * len(examples):
+        found = {name: [] for name in parts}
+        for example in examples:
+            found[place_of(key(key(example.texts[text])), parts)].append(example)
+    return found["train"], found["dev"]
+
+
 def first_per_label(examples: Sequence[Example], count: int) -> list[Example]:
     """The first `count` rows of each label in the order of `position`, the labels mixed: a balanced test set.
 
