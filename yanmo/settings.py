@@ -270,7 +270,8 @@ def _fault(fault: dict[str, Any], content: Any, places: Mapping[str, str], known
         inside = [name for name in same if name.split(".")[0] == key.split(".")[0]]
         block, _, word = key.rpartition(".")
         if block in known or not block:
-            near = inside or difflib.get_close_matches(key, known, n=1, cutoff=0.5) or same
+            alone = same if not block and len(same) == 1 else []
+            near = inside or alone or difflib.get_close_matches(key, known, n=1, cutoff=0.5) or same
         else:  # in one of several blocks under names of the user's own
             words = {name.rsplit(".", 1)[-1] for name in known if name.startswith(f"{key.split('.')[0]}.")}
             near = [f"{block}.{each}" for each in difflib.get_close_matches(word, words, n=1)]
