@@ -31,9 +31,9 @@ format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
 
 # Each says in its first lines how long it takes; or run one: .venv/bin/python benchmarks/text.py
-BENCHMARKS := text shards sst2 demo reliability
+BENCHMARKS := text shards demo reliability
 bench: $(VENV)/.bench
-	@echo "about 50 minutes on 2 cores: $(BENCHMARKS)"
+	@echo "about 45 minutes on 2 cores: $(BENCHMARKS)"
 	for name in $(BENCHMARKS); do $(BIN)/python benchmarks/$$name.py || exit 1; done
 
 # make fuzz MINUTES=1 TARGETS=m2-safetensors; the targets stand in tests/fuzz/targets.py
