@@ -104,11 +104,16 @@ def _other_answers(task: Task, first: Task) -> list[str]:
 
 
 def _records(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Which columns the first one learnt, and from which files any of them did."""
+    """Which columns the first one learnt, and from which files any of them did; nothing of files where one does not say."""
+    parts = [record.get("parts") or {} for record in records]
     return {
         "columns": records[0].get("columns"),
         "inputs": {name: digest for record in records for name, digest in record.get("inputs", {}).items()},
-        "parts": {"train": [name for record in records for name in record.get("parts", {}).get("train", ())]},
+        "parts": {
+            part: [*dict.fromkeys(name for each in parts for name in each.get(part, ()))] for part in ("train", "dev")
+        }
+        if all(parts)
+        else {},
     }
 
 

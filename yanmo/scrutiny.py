@@ -28,7 +28,7 @@ from yanmo.wording import in_a_sentence
 
 ERRORS = "errors.jsonl"
 _QUANTILES = (0.25, 0.5, 0.75)  # of the lengths of texts
-_FEWEST = 10  # rows of a slice; a score of fewer says nothing
+FEWEST = 10  # rows of a slice, or of those that are left; a score of fewer says nothing
 _LANGUAGES = {"zh": "Chinese", "en": "English"}
 _CERTAIN = 0.05  # a p value below it is no chance
 _JUDGED_BY_ROW = ("classes", "tags", "words")  # labels of which a row's answer is right or wrong; of numbers it is off
@@ -102,11 +102,14 @@ def slices(given: Answered) -> dict[str, Any]:
 
     def scored(chosen: np.ndarray) -> dict[str, Any]:
         part = counts[chosen]
+        if first is None and wrong is None:  # the ranks of a rank correlation are those among the slice's own rows
+            own = given.only(np.flatnonzero(chosen)).statistics()
+            part = part if own is None else own.counts
         found = {"rows": len(part), "score": float(score(part.sum(0)))}
         return found | {"interval": significance.interval(part, score)}
 
     groups = {
-        kind: [{"name": name, **scored(chosen)} for name, chosen in parts.items() if chosen.sum() >= _FEWEST]
+        kind: [{"name": name, **scored(chosen)} for name, chosen in parts.items() if chosen.sum() >= FEWEST]
         for kind, parts in _groups(given.task, units).items()
     }
     whole = {"measure": measure, **scored(np.ones(len(counts), bool))}
@@ -228,11 +231,11 @@ def clean(found: Mapping[str, np.ndarray], rows: int) -> np.ndarray:
 
 
 def leaked(given: Answered, found: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """What `leaks` found, in numbers: how many rows stand in each part, of how many, and where some do and some do not the scores
+    """What `leaks` found, in numbers: how many rows stand in each part, of how many, and where some do and enough do not the scores
     `without` those."""
     told: dict[str, Any] = counted(found)
     kept = clean(found, len(given.rows))
-    return told | ({"without": given.only(kept).scores()} if 0 < len(kept) < len(given.rows) else {})
+    return told | ({"without": given.only(kept).scores()} if FEWEST <= len(kept) < len(given.rows) else {})
 
 
 def counted(found: Mapping[str, np.ndarray]) -> dict[str, int]:
@@ -266,13 +269,13 @@ def compare(ours: Answered, theirs: Answered, name: str, against: str) -> dict[s
     return {"run": name, "against": against, **found, "sentence": _sentence(found, name, against, ours.headline)}
 
 
-def comparable(names: Sequence[str], tasks: Sequence[Task], labels: Sequence[Sequence[str]]) -> None:
-    """Raise SettingsError for runs of different tasks, or that answer with different labels. labels: those of each run's head."""
+def comparable(names: Sequence[str], tasks: Sequence[Task]) -> None:
+    """Raise SettingsError for runs of different tasks, or that answer with different labels."""
     kinds = {name: task.name for name, task in zip(names, tasks, strict=True)}
     if len({*kinds.values()}) > 1:
         told = ", ".join(f"{name} ({kind})" for name, kind in kinds.items())
         raise SettingsError(f"runs of different tasks can't be compared: {told}. Give runs of one task")
-    known = [_meant(task, each) for task, each in zip(tasks, labels, strict=True)]
+    known = [_meant(task, task.labels) for task in tasks]
     for name, each in zip(names, known, strict=True):
         if apart := sorted(known[0] ^ each):
             shown = ", ".join(f"'{label}'" for label in apart[:5]) + (", ..." if len(apart) > 5 else "")

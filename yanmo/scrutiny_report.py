@@ -46,7 +46,7 @@ def leak(split: str, scores: Mapping[str, Any], metrics: Mapping[str, Any], key:
     told = f"A leak: {told}. "
     rest = metrics["leaks"].get("without") or {}
     if key not in rest:
-        return told + "No other row is left, so no score says anything of new rows."
+        return told + "Too few others are left for a score of new rows."
     rows = f" ({rest['rows']:,} rows)" if "rows" in rest else ""
     return f"{told}Without these, {name_of(key)} is {number(rest[key])}{rows}; with them {number(scores.get(key))}."
 

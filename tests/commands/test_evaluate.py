@@ -111,7 +111,7 @@ def test_one_run(here: Path, said: Said, made: tuple[Path, dict[str, Any]]) -> N
     assert "never saw in training" not in page and "Worst errors" in page
     assert said("a", "data.test=test.tsv", "out=b") == (
         2,
-        "\nerror: out: b is a model's folder, whose own report stands there. Give another folder\n",
+        "\nerror: out: b is a model's or a run's folder, whose own report stands there. Give another\n",
     )
 
 

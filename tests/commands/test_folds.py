@@ -102,10 +102,11 @@ def test_a_label_of_one_row_is_learnt_by_all(capsys: pytest.CaptureFixture[str])
     assert "1 row with labels that only one fold has: every model learns them" in capsys.readouterr().err
 
 
-def test_given_dev_rows_are_those_of_every_fold() -> None:
-    every, dev = rows(["a", "b"] * 10), rows(["a", "b"])
-    for parts in folds.divided({"train": every, "dev": dev}, 2, CLASSIFY):
-        assert parts["dev"] == dev and len(parts["train"]) + len(parts["test"]) == 20
+def test_given_dev_rows_are_those_of_every_fold_that_is_not_scored_on_them() -> None:
+    every, dev = rows(["a", "b"] * 10), [Example(("another text",), ("a",)), Example(("one more text",), ("b",))]
+    for parts in folds.divided({"train": every, "dev": [*dev, *every[:4]]}, 2, CLASSIFY):
+        assert parts["dev"] == [*dev, *(row for row in every[:4] if row not in parts["test"])]
+        assert len(parts["train"]) + len(parts["test"]) == 20
 
 
 TOO_FEW = {

@@ -34,7 +34,7 @@ def test_scores_of_words(here: Path, capsys: pytest.CaptureFixture[str]) -> None
     capsys.readouterr()
     assert main([*ASK, "--json"]) == 0
     said = capsys.readouterr()
-    assert "1 of 5 judged documents are not in the index, so they count as not found" in said.err
+    assert "1 of 5 judgements are of documents that are not in the index, so they count as not found" in said.err
     assert "1 of 4 queries are not judged" in said.err and "1 of 3 queries have no relevant document" in said.err
     [found] = json.loads(said.out)["scores"].values()
     # of query 1 the second document found is relevant, another was not found; of 2 the first; 4 has none
@@ -90,7 +90,7 @@ MISTAKES = {
     "queries=queries.jsonl judgements=strange.tsv": "strange.tsv:2: no query '9' in queries.jsonl; it has 1, 2, 3, 4",
     "queries=queries.jsonl judgements=words.tsv": "words.tsv:2: grade 'high'; expected a number",
     "queries=queries.jsonl judgements=docs.jsonl": "docs.jsonl:1: no column 'query'; the row has: id, text",
-    "queries=queries.jsonl judgements=other.tsv": "2 of 2 judged documents are not in the index; it has a, b, c, d, ...",
+    "queries=queries.jsonl judgements=other.tsv": "2 of 2 judgements are of documents that are not in the index; it has a, b, c, d, ...",
     "queries=queries.jsonl judgements=grades.tsv mode=dense": "mode=dense: this index has no vectors",
 }
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from yanmo.tasks import TASKS, answer, classify, embed, make, rate, relate, rerank, tag
+from yanmo.tasks import TASKS, answer, classify, cloze, embed, make, nearest, rate, relate, rerank, tag
 from yanmo.tasks.base import Answer, Task
 from yanmo.tasks.metrics.significance import interval
 from yanmo.text.sources import Example
@@ -34,6 +34,15 @@ def classes(cutter: Tokenizer, generator: np.random.Generator) -> Case:
     answers = [{"label": max(each, key=each.__getitem__), "probabilities": each} for each in shares(generator)]
     wrong = [0 if a["label"] == t else 1 - a["probabilities"][t] for a, t in zip(answers, truths, strict=True)]
     return task, [Example(("",), (truth,)) for truth in truths], answers, np.array(wrong)
+
+
+def worded(settings: Any) -> Callable[[Tokenizer, np.random.Generator], Case]:
+    """As `classes`, of a task that knows labels by their words."""
+
+    def case(cutter: Tokenizer, generator: np.random.Generator) -> Case:
+        return make(settings, cutter, LABELS), *classes(cutter, generator)[1:]
+
+    return case
 
 
 def several(cutter: Tokenizer, generator: np.random.Generator) -> Case:
@@ -168,6 +177,9 @@ CASES: dict[str, list[Callable[[Tokenizer, np.random.Generator], Case]]] = {
     "answer": [answered],
     "embed": [pairs, scored, texts],
     "rerank": [ranked],
+    "cloze": [worded(cloze.Settings(words=dict.fromkeys(LABELS, "one")))],
+    "nearest": [worded(nearest.Settings(words=dict.fromkeys(LABELS, "one")))],
+    "multitask": [],  # each of its tasks has its own
 }
 
 

@@ -55,18 +55,25 @@ def evaluate(
 
 def command(words: Words[Settings]) -> dict[str, Any]:
     asked, (names, test) = words.settings, _asked(words)
-    if asked.out is not None and (asked.out / checkpoint.CONFIG).exists():
-        raise SettingsError(f"out: {asked.out} is a model's folder, whose own report stands there. Give another folder")
+    if asked.out is not None and any((asked.out / name).exists() for name in (checkpoint.CONFIG, runs.SETTINGS)):
+        raise SettingsError(
+            f"out: {asked.out} is a model's or a run's folder, whose own report stands there. Give another"
+        )
     device = machine.prepare(asked.machine)
     called = [", ".join(bases(name)) for name in names]
-    engines = [load(name, join=asked.model.join, device=device, task=asked.task) for name in names]
-    for name, engine in zip(called, engines, strict=True):
+    wanted = (
+        asked.task if isinstance(asked.task, str) else None
+    )  # of several tasks; else none, or one that needs no training
+    untrained = None if wanted else asked.task
+    engines = [load(name, join=asked.model.join, device=device, task=untrained) for name in names]
+    alone = [engine.task is None or not engine.task.parts(engine.task.settings) for engine in engines]
+    for name, engine, one in zip(called, engines, alone, strict=True):
         if engine.task is None:
             raise SettingsError(f"{name}: made for no task, so there is nothing to score; fine-tune it first")
-        if asked.task is None:
-            engine.choose(None)  # which of several, it must be said
-    labels = [[*(engine.checkpoint.config.id2label or {}).values()] for engine in engines]
-    scrutiny.comparable(called, [engine.task for engine in engines if engine.task], labels)
+        engine.choose(
+            None if one and not all(alone) else wanted
+        )  # a run of one task beside those of several is that task's
+    scrutiny.comparable(called, [engine.task for engine in engines if engine.task])
     given = sources.part(test, "test")
     if given != [test]:
         say(f"{test}: {sources.told({'test': given})}")
@@ -102,7 +109,7 @@ def _asked(words: Words[Settings]) -> tuple[list[str | list[str]], Path]:
     folders = [path for path in words.paths if hub.is_model(path)]
     _, file = runs.paths([path for path in words.paths if path not in folders])
     named = asked.run if isinstance(asked.run, list) else [asked.run] if asked.run is not None else []
-    given = folders or named
+    given = [*folders, *(path for path in named if path not in folders)]
     one, test = chosen(given[0] if given else None, asked.model), file or asked.data.test
     gather(
         [f"{path}: no such file or folder" for path in words.paths if not hub.is_here(path)],
@@ -179,7 +186,7 @@ def _compared(names: Sequence[str], answered: Sequence[Answered], known: Sequenc
             f"{number} {part}": rows for number, run in enumerate((known[0][0], leaks)) for part, rows in run.items()
         }
         kept = scrutiny.clean(seen, len(each.rows))
-        if pair and 0 < len(kept) < len(each.rows):
+        if pair and scrutiny.FEWEST <= len(kept) < len(each.rows):
             pair["without"] = scrutiny.compare(each.only(kept), answered[0].only(kept), name, names[0])
         if not pair:
             say(f"{name} and {names[0]}: their score is no sum over rows, so no test tells a difference from chance")

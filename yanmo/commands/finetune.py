@@ -118,7 +118,8 @@ def learn(
         metrics["baseline"] = baselines.beside(task, rows["train"], rows[last], labels)
     errors = scrutiny.errors(given)
     files.write_file(run.folder / scrutiny.ERRORS, scrutiny.lines(errors))
-    return fit.conclude(job, run, metrics)
+    fit.conclude(job, run, metrics)
+    return metrics
 
 
 def settled(asked: Settings, rows: Mapping[str, Sequence[Example]]) -> tuple[Settings, list[str] | None]:

@@ -24,7 +24,7 @@ from yanmo.progress import bar, say
 from yanmo.scrutiny import Answered
 from yanmo.tasks import TASKS
 from yanmo.tasks.base import Answer, Scores, Task
-from yanmo.text import minhash, split
+from yanmo.text import doubts, minhash, split
 from yanmo.text.clean import canonical
 from yanmo.text.dedup import NEAR
 from yanmo.text.forms import FORMS
@@ -73,7 +73,7 @@ def divided(rows: Mapping[str, list[Example]], count: int, task: type[Task]) -> 
     found = []
     for name, fold in folds.items():
         train, test = learnable([row for other, part in folds.items() if other != name for row in part], fold, task)
-        parts = {"train": train, "dev": rows["dev"]} if "dev" in rows else held_out(train)
+        parts = {"train": train, "dev": _others(rows["dev"], test, task)} if "dev" in rows else held_out(train)
         train, dev = learnable(parts["train"], parts["dev"], task)
         if not train or not dev or not test:
             raise DataError(f"{where}: {_few(len(every), count)}")
@@ -83,6 +83,12 @@ def divided(rows: Mapping[str, list[Example]], count: int, task: type[Task]) -> 
             f"{some(unscored, 'row')} with labels that only one fold has: every model learns them, none is scored on them"
         )
     return found
+
+
+def _others(rows: Sequence[Example], test: Sequence[Example], task: type[Task]) -> list[Example]:
+    """The rows to choose by that a fold is not scored on."""
+    known = doubts.known(test, rows, FORMS[task.form].asked)
+    return [row for row, scored in zip(rows, known, strict=True) if not scored]
 
 
 def _groups(texts: Sequence[str], count: int, where: str) -> list[int]:

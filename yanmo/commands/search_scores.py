@@ -40,7 +40,10 @@ def scores(
             for query, judged in grades.items()
         }
     if idle := sum(max(judged.values()) <= 0 for judged in grades.values()):
-        say(f"{judgements}: {idle:,} of {len(grades):,} queries have no relevant document")
+        told = f"{judgements}: {idle:,} of {len(grades):,} queries have no relevant document"
+        if idle == len(grades):
+            raise DataError(f"{told}, so there is nothing to score; give another relevant=")
+        say(told)
     found: dict[str, dict[str, Any]] = {}
     counts = []
     for way, ask in askers.items():
@@ -110,7 +113,7 @@ def _judged(opened: Index, queries: Path, judgements: Path) -> tuple[Grades, dic
     if not grades:
         raise DataError(f"{judgements}: no rows. Expected a query, a document and its grade a row")
     if strange:
-        told = f"{judgements}: {strange:,} of {sum(map(len, grades.values())):,} judged documents are not in the index"
+        told = f"{judgements}: {strange:,} of {sum(map(len, grades.values())):,} judgements are of documents that are not in the index"
         if strange == sum(map(len, grades.values())):
             raise DataError(
                 f"{told}; it has {', '.join(sorted(known)[:5])}, ... Build it with the column of the ids: columns.id=..."

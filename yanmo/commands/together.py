@@ -71,6 +71,10 @@ def gathered(data: Data, task: Block, read: Read) -> tuple[Rows, dict[str, str],
         inputs |= hashes
         for part, each in found.items():
             rows.setdefault(part, []).extend(replace(row, task=name) for row in each)
+    scored = {row.task for row in rows.get("test", ())}
+    if lacking := [name for name in parts if scored and name not in scored]:
+        keys = ", ".join(f"data.tasks.{name}.test" for name in lacking)
+        raise SettingsError(f"{keys}: no rows, and other tasks have test rows; give all of them some, or none")
     return rows, inputs, {"tasks": tasks}
 
 

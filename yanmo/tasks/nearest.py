@@ -132,7 +132,8 @@ class Nearest(Worded):
         near = torch.from_numpy(self.probabilities(held)).float().clamp(min=1e-9).log()
         logits, truths = torch.from_numpy(_stacked(held)) @ weight.T + bias, torch.from_numpy(self.truths(dev))
         scale, share = min(
-            product(_SCALES, repeat=2), key=lambda mix: float(F.cross_entropy(mix[0] * logits + mix[1] * near, truths))
+            [*product(_SCALES, repeat=2)][1:],  # without the first, by which all labels would be alike
+            key=lambda mix: float(F.cross_entropy(mix[0] * logits + mix[1] * near, truths)),
         )
         self.regression = {"words": torch.tensor(share), "weight": (scale * weight).contiguous(), "bias": scale * bias}
         return "nearest_words"
