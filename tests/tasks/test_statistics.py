@@ -177,8 +177,8 @@ CASES: dict[str, list[Callable[[Tokenizer, np.random.Generator], Case]]] = {
     "answer": [answered],
     "embed": [pairs, scored, texts],
     "rerank": [ranked],
-    "cloze": [worded(cloze.Settings(words=dict.fromkeys(LABELS, "one")))],
-    "nearest": [worded(nearest.Settings(words=dict.fromkeys(LABELS, "one")))],
+    "cloze": [worded(cloze.Settings(words=dict(zip(LABELS, ("one", "two", "three"), strict=True))))],
+    "nearest": [worded(nearest.Settings(words=dict(zip(LABELS, ("one", "two", "three"), strict=True))))],
     "multitask": [],  # each of its tasks has its own
 }
 
