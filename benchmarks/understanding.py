@@ -259,7 +259,7 @@ SETS = {
         make=peoples_daily,
     ),
     "speech": Set(
-        f"{CHINESE} task.name=tag train.epochs=4",
+        f"{CHINESE} task.name=tag train.epochs=2 train.lr=1e-3",
         "",
         "train=speech/train.jsonl test=speech/test.jsonl",
         "accuracy",
