@@ -251,7 +251,7 @@ SETS = {
         published="multilingual BERT trained on English SQuAD 0.580",
     ),
     "segmentation": Set(
-        f"{CHINESE} task.name=tag task.crf=true train.epochs=4 train.lr=1e-3",
+        f"{CHINESE} task.name=tag task.crf=true train.epochs=3",
         "",
         "train=segmentation/train.jsonl test=segmentation/test.jsonl",
         "micro_f1",

@@ -56,5 +56,6 @@ def summary(tasks: Mapping[str, Metrics]) -> str:
             compared += 1
             if final(metrics)[1][key] <= metrics["baseline"][rival][key]:
                 lost.append(name)
-    won = f"The model won in {compared - len(lost)} of {compared} tasks."
+    rest = "" if compared == len(tasks) else " that have a baseline"
+    won = f"The model won in {compared - len(lost)} of {compared} tasks{rest}."
     return (f"The baseline was as good or better in: {', '.join(lost)}. " if lost else "") + (won if compared else "")

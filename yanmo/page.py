@@ -31,9 +31,9 @@ def number(value: Cell) -> str:
         return "–"
     if not isinstance(value, float):
         return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
-    size = abs(value)
+    size = 0.0 if abs(value) < 1e-12 else abs(value)  # rounding, where 0 is meant
     form = ",.0f" if size >= 1000 else ".2f" if size >= 10 else ".4f" if size >= 1e-3 or size == 0 else ".2g"
-    return format(value, form) if math.isfinite(value) else str(value)
+    return format(value if size else 0.0, form) if math.isfinite(value) else str(value)
 
 
 @dataclass(frozen=True)

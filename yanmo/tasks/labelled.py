@@ -24,6 +24,7 @@ class Labelled(Task):
 
     best = "macro_f1"
     labelling = "classes"
+    stranger, remedy = "was never seen in training", "correct them or train on them"  # what is said of an unknown label
 
     def __init__(self, labels: Sequence[str]) -> None:
         self.labels = list(labels)
@@ -37,14 +38,14 @@ class Labelled(Task):
         """Raises DataError for rows with labels that are none of these."""
         known = ", ".join(self.labels[:10]) + (", ..." if len(self.labels) > 10 else "")
         faults = [
-            f"{e.where}: label '{label}' was never seen in training (known: {known})"
+            f"{e.where}: label '{label}' {self.stranger} (known: {known})"
             for e in examples
             for label in e.labels
             if label not in self.numbers
         ]
         gather(
             faults,
-            f"{some(len(faults), 'row')} with labels that the model can't know; correct them or train on them:",
+            f"{some(len(faults), 'row')} with labels that the model can't know; {self.remedy}:",
             DataError,
         )
 
@@ -119,6 +120,7 @@ class Worded(Labelled):
     training, by `zero_shot`'s labels."""
 
     settings: Any
+    stranger, remedy = "has no words and no training row", "correct them or give them words (task.words.LABEL=...)"
 
     @classmethod
     def zero_shot(cls, settings: Any) -> list[str]:
