@@ -39,7 +39,11 @@ def test_r1_folds_killed_and_resumed(
             how: dict[str, Any] = {"signals": [[generator.random() * length, signal.SIGKILL]]}
             if generator.random() < 1 / 3:
                 how = {"operation": generator.randint(1, 60)}
-            finished = {path: path.stat().st_mtime_ns for path in run.glob("folds/*/metrics.json")}
+            finished = {
+                path: path.stat().st_mtime_ns
+                for path in run.glob("folds/*/metrics.json")
+                if (path.parent / files.MANIFEST).is_file()  # which is written last
+            }
             killed = zygote.run(wanted, "finetune", tmp_path / "trial", **how)["status"] == -signal.SIGKILL
             assert (
                 finished.items() <= {path: path.stat().st_mtime_ns for path in run.glob("folds/*/metrics.json")}.items()
