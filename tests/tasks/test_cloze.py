@@ -116,7 +116,7 @@ def test_faults(cutter: Tokenizer, keys: dict[str, Any], told: str) -> None:
 def test_rows_that_do_not_fit(cutter: Tokenizer) -> None:
     with pytest.raises(DataError, match=r"1 rows do not fit task.pattern, which has \{text\} alone"):
         made(cutter).prepare([Example(("a", "b"), (), "r", "f.tsv", 3)])
-    with pytest.raises(DataError, match="label 'x' was never seen"):
+    with pytest.raises(DataError, match="label 'x' has no words and no training row"):
         made(cutter).prepare([Example(("a",), ("x",), "r", "f.tsv", 3)])
     with pytest.raises(SettingsError, match="no row bears 'yes'"):
         Cloze.settle(Settings(words=WORDS), [Example(("a",), (label,)) for label in ("no", "other")])
